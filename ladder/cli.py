@@ -1,0 +1,205 @@
+"""The verbs. Each is a few lines: read the settings, call the module whose concern it is, print."""
+
+import contextlib
+import fcntl
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import click
+
+from ladder import bench as benchmark
+from ladder import browser, faults, lock, rungs, stack, views
+from ladder import doctor as examination
+from ladder.console import err, note, out, step
+from ladder.engine import compose_command, containers
+from ladder.errors import UserError
+from ladder.nodes import stage_in_force, targets
+from ladder.settings import ROOT, Settings, load
+from ladder.stages import stage_of
+
+stage_argument = click.argument("stage", envvar="STAGE", default="")
+node_argument = click.argument("node", envvar="NODE", default="")
+
+
+@click.group()
+def cli() -> None:
+    """www.foobar.com, live: the workbench behind make."""
+
+
+def main() -> None:
+    """Run a verb; a user's mistake ends in a sentence and exit code 1, never in a traceback."""
+    try:
+        cli(standalone_mode=False)
+    except UserError as error:
+        err.print(f"[bold red]ladder:[/] {error}", markup=True)
+        sys.exit(1)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        err.print("\nladder: interrupted; nothing is lost, the same command goes on where it stopped")
+        sys.exit(130)
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """One command at a time changes the stack of a checkout."""
+    folder = ROOT / ".ladder"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("a+") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            held.seek(0)
+            raise UserError(f"another command is at work here ({held.read().strip()}); wait for it to end") from error
+        held.truncate(0)
+        held.write(" ".join(["make", *sys.argv[1:2]]))
+        held.flush()
+        yield
+
+
+@cli.command()
+@stage_argument
+def up(stage: str) -> None:
+    """Bring a stage up."""
+    wanted = stage_of(stage)
+    settings = load()
+    with alone():
+        stack.up(settings, wanted)
+    out.print(f"\n[bold green]www.foobar.com is up[/], stage {wanted.number}, {wanted.title}")
+    out.print(f"  [bold]{settings.url}/[/]")
+    out.print(f"  [bold]{browser.site(settings)}[/] by `make open`, or with `make hosts` in your hosts file\n")
+    out.print(views.ps(load()))
+    out.print("\nTry next:")
+    for line in wanted.try_next:
+        out.print(f"  {line}", markup=False)
+
+
+@cli.command()
+def down() -> None:
+    """Take the stack down and keep the data."""
+    with alone():
+        stack.down(load())
+    out.print("Down. Every message is kept for the next `make up`; `make wipe` would remove them.")
+
+
+@cli.command()
+def wipe() -> None:
+    """Take the stack down and remove the data."""
+    with alone():
+        stack.down(load(), wipe=True)
+    out.print("Down, and the databases are removed: every account and message is gone. The next `make up` starts anew.")
+
+
+@cli.command()
+def doctor() -> None:
+    """Check the machine; change nothing."""
+    findings = list(examination.examine(load()))
+    for finding in findings:
+        out.print(
+            ("[green]ok [/]" if finding.ok else "[red]no [/]")
+            + f" {finding.what}"
+            + (f": {finding.mend}" if not finding.ok else "")
+        )
+    if not all(finding.ok for finding in findings):
+        raise UserError("this machine is not ready; mend what is marked, then: make up STAGE=1")
+
+
+@cli.command()
+@stage_argument
+def diff(stage: str) -> None:
+    """What a stage adds to the one before."""
+    for line in rungs.difference(load(), stage_of(stage)):
+        style = {"+": "green", "-": "red", "~": "yellow"}.get(line[:1], "")
+        out.print(line, style=style, markup=False)
+
+
+@cli.command()
+def hosts() -> None:
+    """The line for the hosts file."""
+    out.print("# into /etc/hosts (Windows: C:\\Windows\\System32\\drivers\\etc\\hosts)", markup=False)
+    out.print(browser.hosts_line(load()))
+
+
+@cli.command("open")
+def open_() -> None:
+    """The site in a browser."""
+    out.print(f"{browser.open_site(load())} is opening, with the name mapped in this browser alone.")
+
+
+@cli.command()
+def ps() -> None:
+    """Nodes, servers, zones, roles, health."""
+    out.print(views.ps(load()))
+
+
+@cli.command()
+@node_argument
+@click.option("--follow", is_flag=True)
+def logs(node: str, follow: bool) -> None:
+    """What the servers say."""
+    settings = load()
+    names = list(targets(settings, node)) if node else list(stage_in_force(settings).nodes)
+    words = ["logs", "--no-log-prefix"] if len(names) == 1 else ["logs"]
+    command = compose_command(*words, *(["--follow"] if follow else ["--tail", "200"]), *names)
+    subprocess.run(command, cwd=ROOT, env=settings.environment())
+
+
+@cli.command()
+def lb() -> None:
+    """The balancer's servers."""
+    out.print(views.lb(load()))
+
+
+@cli.command()
+def replication() -> None:
+    """The databases' roles and lag."""
+    out.print(views.databases(load()))
+
+
+def _fault_command(verb: str) -> Callable[[str], None]:
+    def command(node: str) -> None:
+        settings = load()
+        with alone():
+            for line in faults.inflict(settings, verb, targets(settings, node)):
+                out.print(line)
+
+    command.__doc__ = f"{verb.capitalize()} a container, server or role."
+    return command
+
+
+for _verb in faults.FAULTS:
+    cli.command(_verb)(node_argument(_fault_command(_verb)))
+
+
+@cli.command()
+@node_argument
+def heal(node: str) -> None:
+    """Undo every fault, or those of one node, and wait until all is well."""
+    settings = load()
+    stage = stage_in_force(settings)
+    with alone():
+        present = containers(settings)
+        found = targets(settings, node) if node else {n: present[n] for n in stage.nodes if n in present}
+        for line in faults.heal(settings, found) or ["nothing was broken"]:
+            out.print(line)
+        if not node:
+            stack.wait_for(settings, stage)
+            out.print("all is well")
+
+
+@cli.command()
+def bench() -> None:
+    """What each hop costs."""
+    settings = load()
+    stage = stage_in_force(settings)
+    step(f"stage {stage.number}, {stage.title}: pages a second, the front page from the database")
+    for line in benchmark.run(settings, stage, note):
+        out.print(line, markup=False)
+
+
+@cli.command("lock")
+def lock_() -> None:
+    """Lock the Python packages again."""
+    lock.relock(step)

@@ -1,0 +1,121 @@
+"""What Debian's packages give where nothing else does; all that exists only for restricted networks is here.
+
+- Without an image registry, base images are made from the Debian mirror that this machine's own apt is configured
+  for, and imported under their usual names.
+- On Debian or Ubuntu as root, a missing Compose v2 or Buildx is installed: from the system's own packages where they
+  have it, else taken out of Debian's into ~/.docker/cli-plugins; packages and sources of the system stay as they are.
+"""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from ladder.console import note
+from ladder.errors import UserError
+
+PLUGIN_SUITE = "sid"
+PLUGIN_PACKAGES = {
+    "docker-compose": ("docker-compose-plugin", "docker-compose-v2"),
+    "docker-buildx": ("docker-buildx-plugin", "docker-buildx"),
+}
+"""A plugin's file name, and the packages that hold it in the archives of Docker and of Ubuntu."""
+
+
+def is_debian_root() -> bool:
+    """May we install packages here?"""
+    return os.geteuid() == 0 and shutil.which("apt-get") is not None
+
+
+def mirror() -> str:
+    """The address of the Debian mirror in this machine's apt configuration.
+
+    Raises:
+        UserError: there is none.
+    """
+    listed = _run(["apt-get", "indextargets", "--format", "$(REPO_URI) $(ORIGIN) $(LABEL)", "Created-By: Packages"])
+    for line in listed.splitlines():
+        address, _, whose = line.partition(" ")
+        if whose == "Debian Debian":
+            return address
+    raise UserError("apt knows no Debian mirror here; run `apt-get update`, or give this machine an image registry")
+
+
+def prepare() -> None:
+    """Have what base images are made with.
+
+    Raises:
+        UserError: this machine can't make them.
+    """
+    if not is_debian_root():
+        raise UserError(
+            "the base images can't be pulled (is there a network, a proxy to set?), and only Debian or Ubuntu as root "
+            "can make them from packages. See why: docker pull debian:trixie-slim"
+        )
+    if shutil.which("mmdebstrap") is None:
+        note("installing mmdebstrap")
+        _apt_get("install", "--yes", "--no-install-recommends", "mmdebstrap")
+
+
+def make_base_image(image: str) -> None:
+    """Make a Debian base image, such as debian:trixie-slim, from packages; about 20 s."""
+    suite = image.removeprefix("debian:").removesuffix("-slim")
+    # The index of a frozen mirror's sid may be past its Valid-Until.
+    build = ["mmdebstrap", "--variant=minbase", "--quiet", '--aptopt=Acquire::Check-Valid-Until "false"']
+    with tempfile.TemporaryDirectory() as folder:
+        archive = Path(folder) / "base.tar"
+        _run([*build, suite, str(archive), mirror()])
+        _run(["docker", "import", "--change", "CMD bash", str(archive), image])
+
+
+def install_plugin(name: str) -> None:
+    """Install a plugin of Docker's command line: docker-compose or docker-buildx."""
+    if "ID=ubuntu" in Path("/etc/os-release").read_text().split():
+        for package in PLUGIN_PACKAGES[name]:
+            policy = _run(["apt-cache", "policy", package])
+            if policy and "Candidate: (none)" not in policy:
+                _apt_get("install", "--yes", package)
+                return
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        (folder / "lists/partial").mkdir(parents=True)
+        (folder / "sources.list").write_text(f"deb {mirror()} {PLUGIN_SUITE} main\n")
+        only_here: dict[str, object] = {
+            "Dir::Etc::SourceList": folder / "sources.list",
+            "Dir::Etc::SourceParts": "/dev/null",
+            "Dir::State::Lists": folder / "lists",
+            "Dir::Cache": folder,
+            "Acquire::Check-Valid-Until": "false",
+            "APT::Sandbox::User": "root",
+        }
+        options = [word for key, value in only_here.items() for word in ("-o", f"{key}={value}")]
+        _run(["apt-get", *options, "update"])
+        _run(["apt-get", *options, "download", name], cwd=folder)
+        package = next(folder.glob(f"{name}_*.deb"))
+        _run(["dpkg-deb", "-x", str(package), str(folder / "x")])
+        found = next(path for path in (folder / "x").rglob(name) if path.is_file() and os.access(path, os.X_OK))
+        target = Path.home() / ".docker/cli-plugins"
+        target.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(found, target / f"{name}.new")
+        (target / f"{name}.new").replace(target / name)
+
+
+def _apt_get(*words: str) -> None:
+    _run(["apt-get", "-qq", "update"])
+    _run(["apt-get", "-qq", *words], environment={"DEBIAN_FRONTEND": "noninteractive"})
+
+
+def _run(command: list[str], *, cwd: Path | None = None, environment: dict[str, str] | None = None) -> str:
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env=os.environ | (environment or {}),
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
+    if done.returncode:
+        last = "\n".join(f"  {line}" for line in (done.stdout + done.stderr).strip().splitlines()[-8:])
+        raise UserError(f"`{' '.join(command[:2])}` failed:\n{last}")
+    return done.stdout

@@ -1,0 +1,195 @@
+"""Is this machine ready? Every check says what is wrong and what mends it; none changes anything."""
+
+import ipaddress
+import json
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ladder import debian
+from ladder.engine import client, containers
+from ladder.errors import UserError
+from ladder.settings import ROOT, Settings
+
+ENGINE = (20, 10)
+COMPOSE = (2, 24)
+BUILDX = (0, 11)
+PYTHON = (3, 11)
+MEMORY_GIB = 2
+DISK_GIB = 4
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The answer of one check."""
+
+    what: str
+    ok: bool
+    mend: str = ""
+    """What to do; empty when all is well."""
+    plugin: str = ""
+    """The Docker plugin whose absence this is, for `up` to install where it can."""
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Run all checks, in the order in which they matter."""
+    yield from (
+        check_engine(),
+        check_plugin("docker-compose", "compose", COMPOSE),
+        check_plugin("docker-buildx", "buildx", BUILDX),
+        check_python(),
+    )
+    yield from check_ports(settings)
+    yield check_subnet(settings)
+    yield check_memory()
+    yield check_disk()
+
+
+def check_engine() -> Finding:
+    """Docker Engine answers and is recent enough. Raises UserError when it does not answer: nothing else can go on."""
+    version = client().version()["Version"]
+    if version_of(version) < ENGINE:
+        return Finding(
+            f"Docker Engine {version}", False, "20.10 or newer is needed: https://docs.docker.com/engine/install/"
+        )
+    return Finding(f"Docker Engine {version}", True)
+
+
+def check_plugin(name: str, verb: str, least: tuple[int, ...]) -> Finding:
+    """Compose or Buildx, as a plugin of the docker command."""
+    try:
+        done = subprocess.run(["docker", verb, "version"], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    except FileNotFoundError as error:
+        raise UserError(
+            "the `docker` command is missing; install Docker: https://docs.docker.com/engine/install/"
+        ) from error
+    found = version_of(done.stdout) if done.returncode == 0 else ()
+    wanted = ".".join(map(str, least))
+    if found >= least:
+        return Finding(f"docker {verb} {'.'.join(map(str, found))}", True)
+    return Finding(
+        f"docker {verb} {'.'.join(map(str, found)) or 'is missing'}",
+        False,
+        f"{wanted} or newer is needed: install the package {name}-plugin (Docker's), or see "
+        "https://docs.docker.com/compose/install/linux/. On Debian and Ubuntu, `make up` as root does it",
+        plugin=name,
+    )
+
+
+def check_python() -> Finding:
+    """The workbench's Python; ladder/bootstrap has seen to it."""
+    return Finding(f"Python {sys.version.split()[0]}", sys.version_info >= PYTHON)
+
+
+def check_ports(settings: Settings) -> Iterator[Finding]:
+    """The published ports are free, or ours."""
+    edge = containers(settings).get("edge")
+    ours = {
+        (binding["HostPort"], port.rpartition("/")[2])
+        for port, bindings in (edge.ports if edge else {}).items()
+        for binding in bindings or []
+    }
+    doors = (
+        ("HTTP_PORT", settings.http_port, "tcp"),
+        ("DNS_PORT", settings.dns_port, "udp"),
+        ("DNS_PORT", settings.dns_port, "tcp"),
+    )
+    for name, port, protocol in doors:
+        what = f"{settings.bind_address}:{port}/{protocol} for {name}"
+        trouble = "" if (str(port), protocol) in ours else bind_trouble(settings.bind_address, port, protocol)
+        other = 8080 if name == "HTTP_PORT" else 8054
+        yield Finding(what, not trouble, f"{trouble}; take another: make up STAGE=… {name}={other}" if trouble else "")
+
+
+def bind_trouble(address: str, port: int, protocol: str) -> str:
+    """Why a port can't be had, or "". A port that only root may open is fine: the engine opens it."""
+    kind = socket.SOCK_DGRAM if protocol == "udp" else socket.SOCK_STREAM
+    with socket.socket(socket.AF_INET, kind) as probe:
+        if protocol == "tcp":
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except PermissionError:
+            return ""
+        except OSError as error:
+            return "another program has the port" if error.errno == 98 else (error.strerror or str(error))
+    return ""
+
+
+def check_subnet(settings: Settings) -> Finding:
+    """No other network of Docker or of this machine has the stack's addresses."""
+    wanted = ipaddress.ip_network(f"{settings.subnet_prefix}.0.0/22")
+    what = f"addresses {settings.subnet_prefix}.0.0/22"
+    ours = set()
+    for network in client().networks.list():
+        mine = network.attrs["Labels"].get("com.docker.compose.project") == settings.project
+        for config in (network.attrs["IPAM"] or {}).get("Config") or []:
+            if not (subnet := config.get("Subnet")) or ":" in subnet:
+                continue
+            if mine:
+                ours.add(subnet)
+            elif wanted.overlaps(ipaddress.ip_network(subnet)):
+                return Finding(
+                    what,
+                    False,
+                    f"the Docker network {network.name} has {subnet}; take others: make up STAGE=… SUBNET_PREFIX=10.81",
+                )
+    for route in host_routes():
+        if route not in ours and wanted.overlaps(ipaddress.ip_network(route, strict=False)):
+            return Finding(
+                what, False, f"this machine has a route to {route}; take others: make up STAGE=… SUBNET_PREFIX=10.81"
+            )
+    return Finding(what, True)
+
+
+def host_routes() -> list[str]:
+    """The IPv4 networks that this machine has routes to, the default route aside; empty where `ip` is missing."""
+    try:
+        done = subprocess.run(["ip", "-json", "-4", "route"], capture_output=True, text=True)
+    except FileNotFoundError:
+        return []
+    return [route["dst"] for route in json.loads(done.stdout or "[]") if route["dst"] != "default"]
+
+
+def check_memory() -> Finding:
+    """What the engine may use."""
+    gib = client().info()["MemTotal"] / 2**30
+    return Finding(
+        f"{gib:.1f} GiB of memory",
+        gib >= MEMORY_GIB * 0.9,
+        f"stage 1 wants {MEMORY_GIB} GiB; give the engine more (Docker Desktop: Settings, Resources)",
+    )
+
+
+def check_disk() -> Finding:
+    """Where the engine keeps images and volumes, if that is on this machine."""
+    root = Path(client().info()["DockerRootDir"])
+    free = shutil.disk_usage(root if root.exists() else ROOT).free / 2**30
+    return Finding(
+        f"{free:.0f} GiB of disk free",
+        free >= DISK_GIB,
+        f"{DISK_GIB} GiB are needed; free some, for example: docker system prune",
+    )
+
+
+def version_of(text: str) -> tuple[int, ...]:
+    """The first version number in a text: "v2.40.3-3" is (2, 40, 3)."""
+    found = re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", text)
+    return tuple(int(part) for part in found.groups() if part) if found else ()
+
+
+def mend(findings: list[Finding], say: Callable[[str], None]) -> list[Finding]:
+    """Install missing plugins where we may, and return what is still wrong."""
+    left = []
+    for finding in findings:
+        if finding.plugin and debian.is_debian_root():
+            say(f"{finding.what}: installing it")
+            debian.install_plugin(finding.plugin)
+        else:
+            left.append(finding)
+    return left

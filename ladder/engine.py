@@ -1,0 +1,93 @@
+"""Docker: the engine through its SDK, Compose through its command line.
+
+Commands are built by pure functions and run by two: `compose` and `exec_in`.
+"""
+
+import subprocess
+from collections.abc import Sequence
+from functools import cache
+
+import docker
+from docker.models.containers import Container
+
+from ladder.errors import UserError
+from ladder.settings import ROOT, Settings
+
+
+@cache
+def client() -> docker.DockerClient:
+    """The engine.
+
+    Raises:
+        UserError: it does not answer, with what to do.
+    """
+    try:
+        found = docker.from_env(timeout=120)
+        found.ping()
+    except docker.errors.DockerException as error:
+        text = str(error)
+        if "ermission denied" in text:
+            mend = "Your user may not speak to it: sudo usermod -aG docker $USER, then log in again."
+        else:
+            mend = "Start it (sudo systemctl start docker, or Docker Desktop), then run the command again."
+        raise UserError(f"the Docker engine does not answer. {mend}\n  {text}") from error
+    return found
+
+
+def compose_command(*words: str, every_profile: bool = False) -> list[str]:
+    """A Compose command line; `every_profile` makes it speak of all stages' services."""
+    return ["docker", "compose", *(["--profile", "*"] if every_profile else []), *words]
+
+
+def compose(settings: Settings, *words: str, profile: str | None = None, every_profile: bool = False) -> str:
+    """Run a Compose command and return what it printed.
+
+    Raises:
+        UserError: it failed, with its own last words.
+    """
+    done = subprocess.run(
+        compose_command(*words, every_profile=every_profile),
+        cwd=ROOT,
+        env=settings.environment(profile),
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
+    if done.returncode:
+        raise UserError(explain(f"docker compose {' '.join(words)}", done.stdout + done.stderr))
+    return done.stdout
+
+
+def explain(what: str, output: str) -> str:
+    """An error for people from the output of a failed command."""
+    lines = [line for line in output.strip().splitlines() if line.strip()]
+    known = {
+        "no space left on device": "the disk is full; free some, for example: docker system prune",
+        "address already in use": "a port is taken by another program; choose another: make up STAGE=… HTTP_PORT=8080",
+        "port is already allocated": "a port is taken by another container; choose another: "
+        "make up STAGE=… HTTP_PORT=8080",
+        "Pool overlaps with other one": "another Docker network has the addresses; choose others: "
+        "make up STAGE=… SUBNET_PREFIX=10.81",
+    }
+    mend = next((f"\n{mend}" for sign, mend in known.items() if sign in output), "")
+    return f"`{what}` failed:\n" + "\n".join(f"  {line}" for line in lines[-12:]) + mend
+
+
+def containers(settings: Settings) -> dict[str, Container]:
+    """The project's containers, running or not, by service name."""
+    found = client().containers.list(
+        all=True, ignore_removed=True, filters={"label": f"com.docker.compose.project={settings.project}"}
+    )
+    return {
+        container.labels["com.docker.compose.service"]: container
+        for container in found
+        if container.labels.get("com.docker.compose.oneoff") != "True"
+    }
+
+
+def exec_in(container: Container, command: Sequence[str]) -> str | None:
+    """What a command in a running container prints, or None when it can't be asked."""
+    done = subprocess.run(
+        ["docker", "exec", str(container.id), *command], capture_output=True, stdin=subprocess.DEVNULL
+    )
+    return done.stdout.decode(errors="replace") if done.returncode == 0 else None

@@ -1,0 +1,157 @@
+"""What the user set, read once and checked as a whole.
+
+The defaults stand in .env.example, which Compose reads as well; .env has precedence over them and the environment
+over both, as in Compose.
+"""
+
+import ipaddress
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import dotenv
+
+from ladder.errors import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+DEFAULTS = ROOT / ".env.example"
+STAGE_KEY = "COMPOSE_PROFILES"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every value of .env.example, and the stage in force."""
+
+    http_port: int
+    bind_address: str
+    dns_port: int
+    subnet_prefix: str
+    project: str
+    lb_algorithm: str
+    lb_mode: str
+    db_max_lag_seconds: int
+    app_workers: int
+    app_threads: int
+    profile: str
+    """The stage's Compose profile, or "" as long as no stage was chosen."""
+    raw: Mapping[str, str]
+    """The same values by their names in .env.example."""
+
+    @property
+    def address(self) -> str:
+        """Where this machine reaches what is published."""
+        return "127.0.0.1" if self.bind_address == "0.0.0.0" else self.bind_address
+
+    @property
+    def url(self) -> str:
+        """The site by its address, for a program on this machine."""
+        return f"http://{self.address}:{self.http_port}"
+
+    def environment(self, profile: str | None = None) -> dict[str, str]:
+        """The environment for a Compose command that speaks of the given stage (default: the one in force)."""
+        return os.environ | dict(self.raw) | {STAGE_KEY: profile or self.profile}
+
+
+def env_file() -> Path:
+    """The file of the user's values: .env, or what Compose's own COMPOSE_ENV_FILES names."""
+    return ROOT / os.environ.get("COMPOSE_ENV_FILES", ".env")
+
+
+def load() -> Settings:
+    """Read and check all values.
+
+    Raises:
+        UserError: names every value that is not right, with what would be.
+    """
+    values = {k: v or "" for k, v in dotenv.dotenv_values(DEFAULTS).items()}
+    given = {k: v or "" for k, v in dotenv.dotenv_values(env_file()).items()} | dict(os.environ)
+    raw = {key: given.get(key, default) for key, default in values.items()}
+    return check(raw, given.get(STAGE_KEY, ""))
+
+
+def check(raw: Mapping[str, str], profile: str) -> Settings:
+    """Turn text into settings, or say of all values at once what is wrong with them."""
+    wrong = [f"  {name}={raw[name]!r}: {rule.words}" for name, rule in RULES.items() if not rule.fits(raw[name])]
+    if raw["HTTP_PORT"] == raw["DNS_PORT"]:
+        wrong.append("  HTTP_PORT and DNS_PORT: two doors can't share a port")
+    if wrong:
+        raise UserError(
+            "these values are not right:\n"
+            + "\n".join(wrong)
+            + "\nSet them in .env or before the command, for example: make up STAGE=1 HTTP_PORT=8080"
+        )
+    return Settings(
+        http_port=int(raw["HTTP_PORT"]),
+        bind_address=raw["BIND_ADDRESS"],
+        dns_port=int(raw["DNS_PORT"]),
+        subnet_prefix=raw["SUBNET_PREFIX"],
+        project=raw["COMPOSE_PROJECT_NAME"],
+        lb_algorithm=raw["LB_ALGORITHM"],
+        lb_mode=raw["LB_MODE"],
+        db_max_lag_seconds=int(raw["DB_MAX_LAG_SECONDS"]),
+        app_workers=int(raw["APP_WORKERS"]),
+        app_threads=int(raw["APP_THREADS"]),
+        profile=profile,
+        raw=dict(raw),
+    )
+
+
+def keep(settings: Settings, profile: str) -> None:
+    """Write the stage, and every value that isn't the default, to .env: `docker compose ps` shall speak of the same."""
+    path = env_file()
+    path.touch()
+    defaults = dotenv.dotenv_values(DEFAULTS)
+    present = dotenv.dotenv_values(path)
+    for key, value in {**settings.raw, STAGE_KEY: profile}.items():
+        if present.get(key, defaults.get(key)) != value:
+            dotenv.set_key(path, key, value, quote_mode="never")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a value must be, as a test and in words."""
+
+    fits: Callable[[str], bool]
+    words: str
+
+
+def _number(low: int, high: int) -> Rule:
+    return Rule(
+        lambda text: text.isascii() and text.isdigit() and low <= int(text) <= high,
+        f"a whole number from {low} to {high}",
+    )
+
+
+def _one_of(*allowed: str) -> Rule:
+    return Rule(lambda text: text in allowed, "one of " + ", ".join(allowed))
+
+
+def _is_ipv4(text: str) -> bool:
+    try:
+        ipaddress.IPv4Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_private_prefix(text: str) -> bool:
+    return _is_ipv4(f"{text}.0.0") and text.count(".") == 1 and ipaddress.IPv4Network(f"{text}.0.0/16").is_private
+
+
+RULES: dict[str, Rule] = {
+    "HTTP_PORT": _number(1, 65535),
+    "BIND_ADDRESS": Rule(_is_ipv4, "an IPv4 address of this machine, such as 127.0.0.1"),
+    "DNS_PORT": _number(1, 65535),
+    "SUBNET_PREFIX": Rule(_is_private_prefix, "two octets of a private network, such as 10.80 or 172.30"),
+    "COMPOSE_PROJECT_NAME": Rule(
+        lambda text: re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,39}", text) is not None,
+        "up to 40 small letters, digits, - and _, beginning with a letter or digit",
+    ),
+    "LB_ALGORITHM": _one_of("roundrobin", "leastconn", "source"),
+    "LB_MODE": _one_of("active-active", "active-passive"),
+    "DB_MAX_LAG_SECONDS": _number(0, 3600),
+    "APP_WORKERS": _number(1, 32),
+    "APP_THREADS": _number(1, 64),
+}
