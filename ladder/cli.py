@@ -15,7 +15,7 @@ from ladder.console import err, note, out, step
 from ladder.engine import compose_command, containers
 from ladder.errors import UserError
 from ladder.nodes import stage_in_force, targets
-from ladder.settings import ROOT, Settings, load
+from ladder.settings import ROOT, load
 from ladder.stages import stage_of
 
 stage_argument = click.argument("stage", envvar="STAGE", default="")

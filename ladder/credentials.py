@@ -34,7 +34,7 @@ def ensure(folder: Path = FOLDER) -> None:
     for name in NAMES:
         path = folder / name
         if not path.exists():
-            _write(path, secrets.token_hex(32))
+            _write(path, secrets.token_hex(16))  # MySQL takes 32 characters for replication, no more
         text = path.read_text(errors="replace").strip()
         if len(text) < 16 or not text.isascii() or len(text.split()) != 1:
             raise UserError(

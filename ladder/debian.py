@@ -92,8 +92,8 @@ def install_plugin(name: str) -> None:
         options = [word for key, value in only_here.items() for word in ("-o", f"{key}={value}")]
         _run(["apt-get", *options, "update"])
         _run(["apt-get", *options, "download", name], cwd=folder)
-        package = next(folder.glob(f"{name}_*.deb"))
-        _run(["dpkg-deb", "-x", str(package), str(folder / "x")])
+        archive = next(folder.glob(f"{name}_*.deb"))
+        _run(["dpkg-deb", "-x", str(archive), str(folder / "x")])
         found = next(path for path in (folder / "x").rglob(name) if path.is_file() and os.access(path, os.X_OK))
         target = Path.home() / ".docker/cli-plugins"
         target.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import docker
 from docker.models.containers import Container
 
-from ladder.engine import client, containers
+from ladder.engine import client
 from ladder.errors import UserError
 from ladder.settings import Settings
 

@@ -2,16 +2,16 @@
 
 import re
 import subprocess
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import docker
 
-from ladder import debian
+from ladder import debian, rungs
 from ladder.console import note, out
 from ladder.engine import client, compose_command, explain
 from ladder.errors import UserError
 from ladder.settings import ROOT, Settings
+from ladder.stages import Stage
 
 LOG = ROOT / ".ladder/build.log"
 
@@ -19,7 +19,7 @@ LOG = ROOT / ".ladder/build.log"
 def base_images() -> set[str]:
     """The images that our Dockerfiles begin with."""
     found = set()
-    for dockerfile in ROOT.glob("*/Dockerfile"):
+    for dockerfile in (*ROOT.glob("*/Dockerfile"), *ROOT.glob("*/*/Dockerfile")):
         found |= set(re.findall(r"^FROM (debian:\S+)", dockerfile.read_text(), re.MULTILINE))
     return found
 
@@ -35,17 +35,19 @@ def ensure_base_images() -> None:
             list(pool.map(debian.make_base_image, unreachable))
 
 
-def build(settings: Settings, profile: str) -> None:
+def build(settings: Settings, stage: Stage) -> None:
     """Build the stage's images; what hasn't changed costs a second or two.
 
     Raises:
         UserError: a build failed; the end of its output, and where the whole of it is.
     """
     LOG.parent.mkdir(exist_ok=True)
+    # Servers of a kind share an image: building it for one of them will do.
+    services = {service["image"]: name for name, service in rungs.render(settings, stage)["services"].items()}
     done = subprocess.Popen(
-        compose_command("--progress", "plain", "build"),
+        compose_command("--progress", "plain", "build", *services.values()),
         cwd=ROOT,
-        env=settings.environment(profile),
+        env=settings.environment(stage.profile),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL,
@@ -53,11 +55,12 @@ def build(settings: Settings, profile: str) -> None:
         errors="replace",
     )
     assert done.stdout is not None
+    news = News()
     with out.status("reading the Dockerfiles") as status, LOG.open("w") as log:
         for line in done.stdout:
             log.write(line)
             log.flush()
-            for step in steps(line):
+            if step := news.of(line):
                 status.update(step)
                 if not out.is_terminal:
                     note(step)
@@ -66,12 +69,29 @@ def build(settings: Settings, profile: str) -> None:
         raise UserError(explain("docker compose build", LOG.read_text()) + f"\nThe whole output is in {where}.")
 
 
-def steps(line: str) -> Iterator[str]:
-    """The step that a line of BuildKit's plain output announces, if it does: "app 3/7: RUN …"."""
-    found = re.match(r"#\d+ \[(\S+) (?:\S+ )?(\d+/\d+)\] (RUN.*)", line)
-    if found:
-        service, count, command = found.groups()
-        yield f"{service} {count}: {command[:70]}"
+def build_one(settings: Settings, name: str, folder: str) -> str:
+    """Build an image outside the stages (a load, a browser) and return its tag."""
+    tag = f"{settings.project}/{name}"
+    done = subprocess.run(["docker", "build", "--tag", tag, str(ROOT / folder)], capture_output=True, text=True)
+    if done.returncode:
+        raise UserError(explain(f"docker build {folder}", done.stdout + done.stderr))
+    return tag
+
+
+class News:
+    """What is worth telling of BuildKit's plain output: each step that really runs, once."""
+
+    def __init__(self) -> None:
+        self._steps: dict[str, str] = {}
+
+    def of(self, line: str) -> str:
+        """The step that begins to work with this line ("app1 3/7: RUN …"), or ""."""
+        if found := re.match(r"#(\d+) \[(\S+) (?:\S+ )?(\d+/\d+)\] (RUN.*)", line):
+            number, service, count, command = found.groups()
+            self._steps[number] = f"{service} {count}: {' '.join(command.split())[:70]}"
+        elif found := re.match(r"#(\d+) \d+\.\d+ ", line):  # output: it isn't taken from the cache
+            return self._steps.pop(found[1], "")
+        return ""
 
 
 def _is_here(image: str) -> bool:

@@ -10,9 +10,11 @@ from ladder.stages import STAGES, Stage
 
 Rendered = Mapping[str, Any]
 
-QUIET = set("profiles extends build image labels hostname command entrypoint".split()) | set(
-    "cap_drop dns dns_opt healthcheck logging mem_limit pids_limit read_only security_opt tmpfs".split()
-)
+QUIET = {
+    *("profiles", "extends", "build", "image", "labels", "hostname", "command", "entrypoint"),
+    *("cap_drop", "dns", "dns_opt", "healthcheck", "logging", "mem_limit", "pids_limit"),
+    *("read_only", "security_opt", "tmpfs"),
+}
 """Keys that say nothing of the wiring, or are the same for every server (compose/templates.yaml)."""
 
 

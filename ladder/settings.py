@@ -18,6 +18,7 @@ from ladder.errors import UserError
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULTS = ROOT / ".env.example"
 STAGE_KEY = "COMPOSE_PROFILES"
+EVERYWHERE = "0.0.0.0"  # noqa: S104 -- a value to compare with, not one that we bind
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Settings:
     @property
     def address(self) -> str:
         """Where this machine reaches what is published."""
-        return "127.0.0.1" if self.bind_address == "0.0.0.0" else self.bind_address
+        return "127.0.0.1" if self.bind_address == EVERYWHERE else self.bind_address
 
     @property
     def url(self) -> str:

@@ -1,8 +1,7 @@
 """A stage, up and down."""
 
+import http.client
 import subprocess
-import urllib.error
-import urllib.request
 
 from docker.models.containers import Container
 
@@ -28,7 +27,7 @@ def up(settings: Settings, stage: Stage) -> None:
 
     step("Images")
     images.ensure_base_images()
-    images.build(settings, stage.profile)
+    images.build(settings, stage)
 
     step(f"Starting stage {stage.number}, {stage.title}")
     keep(settings, stage.profile)
@@ -103,12 +102,14 @@ def is_ready(node: str, container: Container | None) -> bool:
 
 def answers(settings: Settings) -> bool:
     """The front page comes, through the published address."""
-    request = urllib.request.Request(settings.url + "/", headers={"Host": "www.foobar.com"})
+    connection = http.client.HTTPConnection(settings.address, settings.http_port, timeout=5)
     try:
-        with urllib.request.urlopen(request, timeout=5) as response:
-            return bool(response.status == 200)
-    except (urllib.error.URLError, OSError):
+        connection.request("GET", "/", headers={"Host": "www.foobar.com"})
+        return connection.getresponse().status == 200
+    except (http.client.HTTPException, OSError):
         return False
+    finally:
+        connection.close()
 
 
 def last_lines(container: Container) -> str:

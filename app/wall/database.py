@@ -1,0 +1,262 @@
+"""Reading and writing: picks the node, keeps the time budget, and repeats what is safe to repeat.
+
+A read costs at most 1.5 s a node plus 0.5 s to connect, and tries two nodes: 4 s. A write waits
+3 s for a statement, and is repeated only if it failed within its first second. Connections are
+pooled per node; a node that fails loses its pool and is left out until it answers its monitor.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
+from typing import Any, TypeAlias, TypeVar
+
+from sqlalchemy import URL, Connection, Engine, Executable, Row, create_engine, event
+from sqlalchemy.exc import (
+    DBAPIError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    ProgrammingError,
+)
+from sqlalchemy.exc import (
+    TimeoutError as PoolTimeout,
+)
+
+from wall.settings import Settings
+from wall.topology import MySQLProbe, Topology
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+AnyRow: TypeAlias = Row[*tuple[Any, ...]]
+
+CONNECT_TIMEOUT = 0.5
+READ_TIMEOUT = 1.5
+WRITE_TIMEOUT = 3.0
+LOCK_TIMEOUT = 2  # below WRITE_TIMEOUT, so that the server gives up first and says why
+REPEAT_WRITE_WITHIN = 1.0
+FIND_NODE_WITHIN = 1.0
+
+NO_SUCH_TABLE = 1146  # a node that is still being filled
+LOCK_WAIT_TIMEOUT, DEADLOCK = 1205, 1213
+QUERY_TIMEOUT = 3024
+
+# The nodes that served the current request, in order; set by the application for each request.
+nodes_used: ContextVar[list[str] | None] = ContextVar("nodes_used", default=None)
+
+
+class Unavailable(Exception):  # noqa: N818 - a state of the tier, not a mistake
+    """No database node can do this now; asking again in `retry_after` seconds may help."""
+
+    retry_after = 5
+
+
+class WritesHeld(Unavailable):
+    """No node accepts writes; nothing was stored."""
+
+
+class Busy(Unavailable):
+    """Another transaction holds what this one needs; nothing was stored."""
+
+    retry_after = 1
+
+
+class OutcomeUnknown(Unavailable):
+    """The connection broke while committing: the change may or may not have been stored."""
+
+
+def _code(error: DBAPIError) -> int:
+    """MySQL's number of the error, 0 if it has none."""
+    arguments = getattr(error.orig, "args", ())
+    return arguments[0] if arguments and isinstance(arguments[0], int) else 0
+
+
+def _is_about_the_node(error: DBAPIError) -> bool:
+    """Whether another node, or the same a moment later, may do better. The rest are our bugs."""
+    if isinstance(error, ProgrammingError):
+        return _code(error) == NO_SUCH_TABLE
+    return isinstance(error, OperationalError | InterfaceError | InternalError)
+
+
+class Database:
+    """One engine a node for reading and one for writing; `topology` says which to take."""
+
+    def __init__(
+        self,
+        topology: Topology,
+        readers: Mapping[str, Engine],
+        writers: Mapping[str, Engine],
+    ) -> None:
+        self.topology = topology
+        self._readers = readers
+        self._writers = writers
+
+    @classmethod
+    def connect(cls, settings: Settings) -> Database:
+        """Engines and monitors for the nodes of `settings`; opens no connection yet."""
+        topology = Topology(
+            {name: MySQLProbe(name, settings.db_port, settings.monitoring_password) for name in settings.db_nodes},
+            max_lag=settings.db_max_lag,
+        )
+
+        def engine(name: str, timeout: float, setup: str, **options: Any) -> Engine:
+            made = create_engine(
+                URL.create(
+                    "mysql+pymysql",
+                    username="app",
+                    password=settings.app_password,
+                    host=name,
+                    port=settings.db_port,
+                    database=settings.db_name,
+                ),
+                connect_args={
+                    "connect_timeout": CONNECT_TIMEOUT,
+                    "read_timeout": timeout,
+                    "write_timeout": timeout,
+                    "charset": "utf8mb4",
+                    "init_command": setup,
+                    "ssl_disabled": True,  # clear text behind the balancer until stage 4
+                },
+                pool_size=settings.threads,
+                max_overflow=0,
+                pool_timeout=1.0,
+                pool_recycle=600,
+                skip_autocommit_rollback=True,
+                **options,
+            )
+
+            @event.listens_for(made, "do_connect")
+            def use_known_address(_d: Any, _r: Any, _a: Any, parameters: dict[str, Any]) -> None:
+                node = topology.snapshot.node(name)
+                parameters["host"] = (node.address if node else None) or name
+
+            return made
+
+        return cls(
+            topology,
+            readers={
+                name: engine(
+                    name,
+                    READ_TIMEOUT,
+                    f"SET SESSION max_execution_time = {int(READ_TIMEOUT * 1000)}",
+                    isolation_level="AUTOCOMMIT",  # one statement, one round trip
+                    pool_reset_on_return=None,
+                )
+                for name in settings.db_nodes
+            },
+            writers={
+                name: engine(name, WRITE_TIMEOUT, f"SET SESSION innodb_lock_wait_timeout = {LOCK_TIMEOUT}")
+                for name in settings.db_nodes
+            },
+        )
+
+    def read(
+        self,
+        statement: Executable,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        newest: bool = False,
+    ) -> Sequence[AnyRow]:
+        """Run one SELECT on the best node, or on the next best if that fails. Raises Unavailable.
+
+        `newest` asks the primary first, for what was written a moment ago.
+        """
+        failed: str | None = None
+        for _ in range(2):
+            name = self._pick_reader(newest, failed)
+            try:
+                with self._readers[name].connect() as connection:
+                    rows = connection.execute(statement, parameters).all()
+            except PoolTimeout as error:
+                raise Unavailable from error
+            except DBAPIError as error:
+                if not _is_about_the_node(error):
+                    raise
+                failed = name
+                if _code(error) != QUERY_TIMEOUT:  # slow is not dead
+                    self._leave_out(name, self._readers, error)
+                continue
+            self._note(name)
+            return rows
+        raise Unavailable(f"the last node that was asked, {failed}, failed")
+
+    def write(self, work: Callable[[Connection], T], *, repeatable: bool = False) -> T:
+        """Run `work` in one transaction on the primary and return what it returns.
+
+        What fails before COMMIT was sent left nothing behind and is run once more, if there is
+        time, on the primary as it is then. What fails during COMMIT is run again only if it is
+        `repeatable`, that is, harmless when it had been stored after all; else OutcomeUnknown.
+        Raises WritesHeld, Busy or OutcomeUnknown; whatever `work` raises rolls back and passes.
+        """
+        begun = time.monotonic()
+        failure: Unavailable | None = None
+        for _ in range(2):
+            name = self._pick_writer(failure)
+            committing = False
+            try:
+                with self._writers[name].connect() as connection:
+                    result = work(connection)
+                    committing = True
+                    connection.commit()
+            except PoolTimeout as error:
+                raise Busy from error
+            except DBAPIError as error:
+                if not _is_about_the_node(error):
+                    raise
+                code = _code(error)
+                if code == LOCK_WAIT_TIMEOUT:
+                    raise Busy from error
+                if code == DEADLOCK:
+                    failure = Busy(str(error.orig))
+                else:
+                    self._leave_out(name, self._writers, error)
+                    lost = committing and not repeatable
+                    failure = (OutcomeUnknown if committing else WritesHeld)(str(error.orig))
+                    if lost:
+                        raise failure from error
+                if time.monotonic() - begun > REPEAT_WRITE_WITHIN:
+                    raise failure from error
+                continue
+            self._note(name)
+            return result
+        assert failure is not None
+        raise failure
+
+    def _pick_reader(self, newest: bool, failed: str | None) -> str:
+        """The best node, `failed` only as the last resort.
+
+        Waits for one only while the roles may just be unknown to us: at the start, and after a
+        failure. What is known to be down stays a quick 503.
+        """
+        snapshot = self.topology.snapshot
+        if not snapshot.complete:
+            snapshot = self.topology.wait(lambda s: s.complete or bool(s.fresh_replicas), FIND_NODE_WITHIN)
+        elif failed and not snapshot.others and not snapshot.fresh_replicas:
+            snapshot = self.topology.wait(lambda s: bool(s.readers()), FIND_NODE_WITHIN)
+        names = snapshot.readers(newest=newest)
+        if not names:
+            raise Unavailable("no database node answers")
+        return names[0] if names[0] != failed else names[-1]
+
+    def _pick_writer(self, failure: Unavailable | None) -> str:
+        """The primary. Waits for one as `_pick_reader` does."""
+        snapshot = self.topology.snapshot
+        if not snapshot.complete:
+            snapshot = self.topology.wait(lambda s: s.complete, FIND_NODE_WITHIN)
+        if snapshot.writer is None and failure is not None:
+            snapshot = self.topology.wait(lambda s: s.writer is not None, FIND_NODE_WITHIN)
+        if snapshot.writer is None:
+            raise failure or WritesHeld("no database node accepts writes")
+        return snapshot.writer
+
+    def _leave_out(self, name: str, engines: Mapping[str, Engine], error: DBAPIError) -> None:
+        log.warning("database node %s failed: %s", name, error.orig)
+        self.topology.suspect(name)
+        engines[name].dispose()
+
+    def _note(self, name: str) -> None:
+        used = nodes_used.get()
+        if used is not None and (not used or used[-1] != name):
+            used.append(name)
