@@ -78,6 +78,14 @@ def build_one(settings: Settings, name: str, folder: str) -> str:
     return tag
 
 
+def forget(settings: Settings) -> None:
+    """Remove the names of the project's own images; layers that another project shares stay."""
+    for image in client().images.list(filters={"reference": f"{settings.project}/*"}):
+        for tag in image.tags:
+            if tag.startswith(f"{settings.project}/"):
+                client().images.remove(tag, force=True)
+
+
 class News:
     """What is worth telling of BuildKit's plain output: each step that really runs, once."""
 

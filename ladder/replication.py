@@ -1,5 +1,6 @@
 """Who is what among the databases, asked of each node itself."""
 
+import re
 from dataclasses import dataclass
 
 from docker.models.containers import Container
@@ -46,16 +47,15 @@ def parse(answer: str) -> Database:
     fields: dict[str, str] = {}
     last = ""
     for line in answer.splitlines():
-        name, colon, value = line.strip().partition(":")
-        if colon and " " not in name:
-            fields[name] = value.strip()
-            last = name
+        if field := re.fullmatch(r"\s*([@\w]+):(?: (.*))?", line):
+            last = field[1]
+            fields[last] = (field[2] or "").strip()
         elif last and not line.startswith("*"):
-            fields[last] += line.strip()
+            fields[last] += line.strip()  # a GTID set goes on over lines
     behind = fields.get("Seconds_Behind_Source", "NULL")
     return Database(
         writable=fields["@@super_read_only"] == "0",
-        gtids=fields["@@gtid_executed"].replace("\\n", ""),
+        gtids=fields["@@gtid_executed"],
         source=fields.get("Source_Host", ""),
         receiving=fields.get("Replica_IO_Running") == "Yes",
         applying=fields.get("Replica_SQL_Running") == "Yes",

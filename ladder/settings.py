@@ -60,15 +60,19 @@ def env_file() -> Path:
     return ROOT / os.environ.get("COMPOSE_ENV_FILES", ".env")
 
 
+def read(path: Path) -> dict[str, str]:
+    """The values of an env file; none when it isn't there."""
+    return {key: value or "" for key, value in dotenv.dotenv_values(path).items()}
+
+
 def load() -> Settings:
     """Read and check all values.
 
     Raises:
         UserError: names every value that is not right, with what would be.
     """
-    values = {k: v or "" for k, v in dotenv.dotenv_values(DEFAULTS).items()}
-    given = {k: v or "" for k, v in dotenv.dotenv_values(env_file()).items()} | dict(os.environ)
-    raw = {key: given.get(key, default) for key, default in values.items()}
+    given = read(env_file()) | dict(os.environ)
+    raw = {key: given.get(key, default) for key, default in read(DEFAULTS).items()}
     return check(raw, given.get(STAGE_KEY, ""))
 
 
@@ -103,8 +107,7 @@ def keep(settings: Settings, profile: str) -> None:
     """Write the stage, and every value that isn't the default, to .env: `docker compose ps` shall speak of the same."""
     path = env_file()
     path.touch()
-    defaults = dotenv.dotenv_values(DEFAULTS)
-    present = dotenv.dotenv_values(path)
+    defaults, present = read(DEFAULTS), read(path)
     for key, value in {**settings.raw, STAGE_KEY: profile}.items():
         if present.get(key, defaults.get(key)) != value:
             dotenv.set_key(path, key, value, quote_mode="never")

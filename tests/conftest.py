@@ -8,7 +8,7 @@ import hashlib
 import os
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,12 +16,13 @@ import httpx
 import pytest
 from docker.models.containers import Container
 
-from ladder import doctor, settings
-from ladder.engine import client, containers
+from ladder import doctor, images, settings
+from ladder.engine import containers
 from ladder.nodes import targets
 from ladder.settings import ROOT, Settings
-from ladder.stages import Stage, stage_of
+from ladder.stages import STAGES, Stage, stage_of
 from ladder.wait import wait_until
+from tests.traffic import History, Traffic, doubled, lost
 
 ENV_FILE = ".ladder/test.env"
 LOGS = ROOT / ".ladder/test-logs"
@@ -53,11 +54,17 @@ class Stack:
 
     settings: Settings
     environment: dict[str, str]
-    stage: Stage = field(init=False)
+    stage: Stage = STAGES[0]
     up: int = -1
+    """The number of the stage that is up and well; -1 when that isn't known."""
+    since: dict[str, str] = field(default_factory=dict)
+    """When each container of the healthy stage was started."""
+    broken: bool = False
+    """A fault was inflicted by make since the stage was last known to be well."""
 
     def make(self, verb: str, **values: str) -> subprocess.CompletedProcess[str]:
         """Run a make command, without a terminal, and return its end; it may fail."""
+        self.broken |= verb in FAULTS
         return subprocess.run(
             ["make", "--silent", verb, *(f"{name}={value}" for name, value in values.items())],
             cwd=ROOT,
@@ -77,9 +84,30 @@ class Stack:
     def ensure(self, number: int) -> None:
         """Have a stage up and well; costs nothing when it is."""
         if self.up != number:
+            self.up = -1
             self.must("up", STAGE=str(number))
-            self.up, self.stage = number, stage_of(str(number))
-            self.settings = settings.check(self.settings.raw, self.stage.profile)
+            self.is_up(number)
+
+    def is_up(self, number: int) -> None:
+        """Take down that a stage is up and well now."""
+        self.up, self.stage, self.broken = number, stage_of(str(number)), False
+        self.settings = settings.check(self.settings.raw, self.stage.profile)
+        self.since = self.starts()
+
+    def starts(self) -> dict[str, str]:
+        """When each running container was started; shows faults that were inflicted behind make's back."""
+        return {
+            name: container.attrs["State"]["StartedAt"]
+            for name, container in containers(self.settings).items()
+            if container.status == "running"
+        }
+
+    def restore(self) -> None:
+        """Undo whatever a test did to the containers of the stage, and fail if that can't be done."""
+        if self.broken or self.starts() != self.since:
+            number, self.up = self.up, -1
+            self.must("heal")
+            self.is_up(number)
 
     def compose(self, *words: str) -> str:
         """Run plain docker compose, as a user would after `make up`."""
@@ -97,6 +125,21 @@ class Stack:
         """The one node that has a role now."""
         (name,) = targets(self.settings, role)
         return name
+
+    def run_in(self, node: str, *command: str) -> str:
+        """What a command prints in a container; it has to succeed there."""
+        done = subprocess.run(["docker", "exec", str(self.node(node).id), *command], capture_output=True, text=True)
+        assert done.returncode == 0, f"{command} in {node} failed:\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def sql(self, node: str, query: str) -> list[list[str]]:
+        """The rows that a database node gives to its administrator."""
+        said = self.run_in(node, "mysql", "--batch", "--skip-column-names", "foobar", "--execute", query)
+        return [line.split("\t") for line in said.splitlines()]
+
+    def log(self, node: str) -> str:
+        """Everything that a container has said."""
+        return self.node(node).logs().decode(errors="replace")
 
     def visitor(self, timeout: float = 20.0) -> httpx.Client:
         """An HTTP client that calls the site by its name, through the published port."""
@@ -120,6 +163,31 @@ class Stack:
                 return False
 
         wait_until(works, within=within, what="the API reads and writes")
+
+    def author(self, name: str = "") -> httpx.Client:
+        """A visitor of the API with an account of its own."""
+        visitor = self.visitor()
+        name = name or f"author-{uuid.uuid4().hex[:12]}"
+        made = visitor.post("/api/accounts", json={"name": name, "password": "correct horse battery"})
+        assert made.status_code == 201, made.text
+        visitor.headers["Authorization"] = f"Bearer {made.json()['token']}"
+        return visitor
+
+    def keeps_promises(self, run: str, history: History) -> None:
+        """Every acknowledged write is on every database node, once. A replica may take a moment."""
+        def look(node: str) -> tuple[list[object], list[str]]:
+            rows = self.sql(node, f"SELECT id, body FROM messages WHERE body LIKE '{run} %'")  # noqa: S608
+            stored = [(int(number), text) for number, text in rows]
+            return [*lost(history, stored)], doubled(stored)
+
+        assert history.of("write", "ok"), "no write was acknowledged, so nothing is proven"
+        for node in self.stage.databases:
+            wait_until(
+                lambda node=node: look(node) == ([], []),  # type: ignore[misc]
+                within=20,
+                what=f"{node} has every acknowledged write, once",
+                hint=lambda node=node: "lost: {}\ndoubled: {}".format(*look(node)),  # type: ignore[misc]
+            )
 
 
 def free_port(*, udp: bool = False) -> int:
@@ -159,12 +227,11 @@ def the_stack() -> Iterator[Stack]:
     stack.make("wipe")  # what an interrupted run may have left
     yield stack
     stack.make("wipe")
-    for image in client().images.list(filters={"reference": f"{project}/*"}):
-        client().images.remove(image.tags[0], force=True)
+    images.forget(stack.settings)
     (ROOT / ENV_FILE).unlink()
 
 
-DEFAULTS = {k: v or "" for k, v in settings.dotenv.dotenv_values(settings.DEFAULTS).items()}
+DEFAULTS = settings.read(settings.DEFAULTS)
 
 
 @pytest.fixture
@@ -173,10 +240,7 @@ def stack(the_stack: Stack, stage: int) -> Iterator[Stack]:
     the_stack.ensure(stage)
     yield the_stack
     if the_stack.up == stage:
-        healed = the_stack.make("heal")
-        if healed.returncode:
-            the_stack.up = -1
-            pytest.fail(f"the stage did not recover:\n{healed.stdout}\n{healed.stderr}")
+        the_stack.restore()
 
 
 @pytest.fixture
@@ -186,8 +250,46 @@ def visitor(stack: Stack) -> Iterator[httpx.Client]:
         yield found
 
 
+@pytest.fixture
+def author(stack: Stack) -> Iterator[httpx.Client]:
+    """A visitor of the API with an account of its own."""
+    with stack.author() as found:
+        yield found
+
+
+@pytest.fixture
+def traffic(stack: Stack, author: httpx.Client) -> Iterator[Traffic]:
+    """Steady reads and writes through the published port, already flowing."""
+    token = author.headers["Authorization"].removeprefix("Bearer ")
+    found = Traffic(stack.settings.address, stack.settings.http_port, token)
+    try:
+        found.start()
+        yield found
+    finally:
+        found.stop()
+
+
+Measure = Callable[[str, object], None]
+
+
+@pytest.fixture
+def measure(record_property: Callable[[str, object], None]) -> Measure:
+    """Report a measured value, by name; they are listed at the end of the run and never asserted."""
+    return record_property
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """List what was measured."""
+    passed: list[pytest.TestReport] = terminalreporter.getreports("passed")
+    measured = [(report.nodeid, *pair) for report in passed if report.when == "call" for pair in report.user_properties]
+    if measured:
+        terminalreporter.section("measured")
+    for test, name, value in measured:
+        terminalreporter.line(f"{test.rpartition('/')[2]}  {name}: {value}")
+
+
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Keep the logs of all containers of a stack whose test failed."""
     report = yield
     stack = getattr(item, "funcargs", {}).get("the_stack") or getattr(item, "funcargs", {}).get("stack")

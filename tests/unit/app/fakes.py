@@ -117,7 +117,7 @@ class Browser:
         return {
             match["name"]: match["value"]
             for tag in re.findall(r'<input[^>]*type="hidden"[^>]*>', html)
-            if (match := {key: value for key, value in re.findall(r'(name|value)="([^"]*)"', tag)})
+            if (match := dict(re.findall(r'(name|value)="([^"]*)"', tag)))
         }
 
     def send(self, page: str, url: str | None = None, **fields: str) -> Any:
