@@ -15,7 +15,7 @@ from ladder.console import err, note, out, step
 from ladder.engine import compose_command, containers
 from ladder.errors import UserError
 from ladder.nodes import stage_in_force, targets
-from ladder.settings import ROOT, load
+from ladder.settings import ROOT, Settings, load
 from ladder.stages import stage_of
 
 stage_argument = click.argument("stage", envvar="STAGE", default="")
@@ -43,16 +43,14 @@ def main() -> None:
 
 
 @contextlib.contextmanager
-def alone() -> Iterator[None]:
-    """One command at a time changes the stack of a checkout."""
-    folder = ROOT / ".ladder"
-    folder.mkdir(exist_ok=True)
-    with (folder / "lock").open("a+") as held:
+def alone(settings: Settings) -> Iterator[None]:
+    """One command at a time changes a stack."""
+    with settings.scratch("lock").open("a+") as held:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             held.seek(0)
-            raise UserError(f"another command is at work here ({held.read().strip()}); wait for it to end") from error
+            raise UserError(f"`{held.read().strip()}` is at work on this stack; wait for it to end") from error
         held.truncate(0)
         held.write(" ".join(["make", *sys.argv[1:2]]))
         held.flush()
@@ -65,7 +63,7 @@ def up(stage: str) -> None:
     """Bring a stage up."""
     wanted = stage_of(stage)
     settings = load()
-    with alone():
+    with alone(settings):
         stack.up(settings, wanted)
     out.print(f"\n[bold green]www.foobar.com is up[/], stage {wanted.number}, {wanted.title}")
     out.print(f"  [bold]{settings.url}/[/]")
@@ -79,16 +77,18 @@ def up(stage: str) -> None:
 @cli.command()
 def down() -> None:
     """Take the stack down and keep the data."""
-    with alone():
-        stack.down(load())
+    settings = load()
+    with alone(settings):
+        stack.down(settings)
     out.print("Down. Every message is kept for the next `make up`; `make wipe` would remove them.")
 
 
 @cli.command()
 def wipe() -> None:
     """Take the stack down and remove the data."""
-    with alone():
-        stack.down(load(), wipe=True)
+    settings = load()
+    with alone(settings):
+        stack.down(settings, wipe=True)
     out.print("Down, and the databases are removed: every account and message is gone. The next `make up` starts anew.")
 
 
@@ -161,7 +161,7 @@ def replication() -> None:
 def _fault_command(verb: str) -> Callable[[str], None]:
     def command(node: str) -> None:
         settings = load()
-        with alone():
+        with alone(settings):
             for line in faults.inflict(settings, verb, targets(settings, node)):
                 out.print(line)
 
@@ -179,7 +179,7 @@ def heal(node: str) -> None:
     """Undo every fault, or those of one node, and wait until all is well."""
     settings = load()
     stage = stage_in_force(settings)
-    with alone():
+    with alone(settings):
         present = containers(settings)
         found = targets(settings, node) if node else {n: present[n] for n in stage.nodes if n in present}
         for line in faults.heal(settings, found) or ["nothing was broken"]:

@@ -13,8 +13,6 @@ from ladder.errors import UserError
 from ladder.settings import ROOT, Settings
 from ladder.stages import Stage
 
-LOG = ROOT / ".ladder/build.log"
-
 
 def base_images() -> set[str]:
     """The images that our Dockerfiles begin with."""
@@ -41,7 +39,7 @@ def build(settings: Settings, stage: Stage) -> None:
     Raises:
         UserError: a build failed; the end of its output, and where the whole of it is.
     """
-    LOG.parent.mkdir(exist_ok=True)
+    whole = settings.scratch("build.log")
     # Servers of a kind share an image: building it for one of them will do.
     services = {service["image"]: name for name, service in rungs.render(settings, stage)["services"].items()}
     done = subprocess.Popen(
@@ -56,7 +54,7 @@ def build(settings: Settings, stage: Stage) -> None:
     )
     assert done.stdout is not None
     news = News()
-    with out.status("reading the Dockerfiles") as status, LOG.open("w") as log:
+    with out.status("reading the Dockerfiles") as status, whole.open("w") as log:
         for line in done.stdout:
             log.write(line)
             log.flush()
@@ -65,8 +63,8 @@ def build(settings: Settings, stage: Stage) -> None:
                 if not out.is_terminal:
                     note(step)
     if done.wait():
-        where = LOG.relative_to(ROOT)
-        raise UserError(explain("docker compose build", LOG.read_text()) + f"\nThe whole output is in {where}.")
+        said = explain("docker compose build", whole.read_text())
+        raise UserError(f"{said}\nThe whole output is in {whole.relative_to(ROOT)}")
 
 
 def build_one(settings: Settings, name: str, folder: str) -> str:

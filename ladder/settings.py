@@ -50,6 +50,12 @@ class Settings:
         """The site by its address, for a program on this machine."""
         return f"http://{self.address}:{self.http_port}"
 
+    def scratch(self, name: str) -> Path:
+        """A file of the workbench's own for this stack, such as a lock or a log."""
+        folder = ROOT / ".ladder"
+        folder.mkdir(exist_ok=True)
+        return folder / f"{self.project}.{name}"
+
     def environment(self, profile: str | None = None) -> dict[str, str]:
         """The environment for a Compose command that speaks of the given stage (default: the one in force)."""
         return os.environ | dict(self.raw) | {STAGE_KEY: profile or self.profile}

@@ -59,6 +59,10 @@ class History:
         """Those of a kind that were not answered as they should."""
         return self.of(kind, "failed", "unknown")
 
+    def told(self, kind: str) -> str:
+        """The same, for people."""
+        return "\n".join(map(str, self.bad(kind)))
+
     def gap(self, kind: str) -> float:
         """The longest time between two successes, in seconds."""
         ends = sorted(r.end for r in self.of(kind, "ok"))
