@@ -7,17 +7,22 @@ the database costs nothing. Next: wall/__init__.py. Manual: https://docs.gunicor
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from typing import Any
 
 from gunicorn.glogging import Logger
+from wall.settings import SettingsError, read_settings
+
+try:
+    settings = read_settings()
+except SettingsError as error:
+    sys.exit(f"app: {error}")
 
 bind = "0.0.0.0:8000"
 worker_class = "gthread"
-workers = int(os.environ.get("GUNICORN_WORKERS") or 2)
-threads = int(os.environ.get("GUNICORN_THREADS") or 8)
+workers = settings.workers
+threads = settings.threads
 
 # Load once, fork then: workers share memory, and a missing setting stops the master at once.
 # The database's monitors are threads, which no fork would carry along: each worker starts its own.

@@ -69,14 +69,25 @@ def make_base_image(image: str) -> None:
         _run(["docker", "import", "--change", "CMD bash", str(archive), image])
 
 
-def install_plugin(name: str) -> None:
-    """Install a plugin of Docker's command line: docker-compose or docker-buildx."""
-    if "ID=ubuntu" in Path("/etc/os-release").read_text().split():
+def install_plugins(names: list[str]) -> None:
+    """Install plugins of Docker's command line: docker-compose, docker-buildx."""
+    for name in list(names):
         for package in PLUGIN_PACKAGES[name]:
             policy = _run(["apt-cache", "policy", package])
-            if policy and "Candidate: (none)" not in policy:
+            if _is_ubuntu() and policy and "Candidate: (none)" not in policy:
                 _apt_get("install", "--yes", package)
-                return
+                names = [other for other in names if other != name]
+                break
+    if names:
+        _take_out_of_packages(names)
+
+
+def _is_ubuntu() -> bool:
+    return "ID=ubuntu" in Path("/etc/os-release").read_text().split()
+
+
+def _take_out_of_packages(names: list[str]) -> None:
+    """Unpack Debian's packages of these names into the user's own plugin folder."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         (folder / "lists/partial").mkdir(parents=True)
@@ -87,18 +98,21 @@ def install_plugin(name: str) -> None:
             "Dir::State::Lists": folder / "lists",
             "Dir::Cache": folder,
             "Acquire::Check-Valid-Until": "false",
+            "Acquire::Languages": "none",
+            "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled": "false",
             "APT::Sandbox::User": "root",
         }
         options = [word for key, value in only_here.items() for word in ("-o", f"{key}={value}")]
         _run(["apt-get", *options, "update"])
-        _run(["apt-get", *options, "download", name], cwd=folder)
-        archive = next(folder.glob(f"{name}_*.deb"))
-        _run(["dpkg-deb", "-x", str(archive), str(folder / "x")])
-        found = next(path for path in (folder / "x").rglob(name) if path.is_file() and os.access(path, os.X_OK))
+        _run(["apt-get", *options, "download", *names], cwd=folder)
         target = Path.home() / ".docker/cli-plugins"
         target.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(found, target / f"{name}.new")
-        (target / f"{name}.new").replace(target / name)
+        for name in names:
+            archive = next(folder.glob(f"{name}_*.deb"))
+            _run(["dpkg-deb", "-x", str(archive), str(folder / name)])
+            found = next(path for path in (folder / name).rglob(name) if path.is_file() and os.access(path, os.X_OK))
+            shutil.copy2(found, target / f"{name}.new")
+            (target / f"{name}.new").replace(target / name)
 
 
 def _apt_get(*words: str) -> None:

@@ -185,11 +185,9 @@ def version_of(text: str) -> tuple[int, ...]:
 
 def mend(findings: list[Finding], say: Callable[[str], None]) -> list[Finding]:
     """Install missing plugins where we may, and return what is still wrong."""
-    left = []
-    for finding in findings:
-        if finding.plugin and debian.is_debian_root():
-            say(f"{finding.what}: installing it")
-            debian.install_plugin(finding.plugin)
-        else:
-            left.append(finding)
-    return left
+    missing = [finding.plugin for finding in findings if finding.plugin]
+    if not missing or not debian.is_debian_root():
+        return findings
+    say(f"installing {' and '.join(missing)}")
+    debian.install_plugins(missing)
+    return [finding for finding in findings if not finding.plugin]

@@ -8,7 +8,8 @@ import hashlib
 import os
 import socket
 import subprocess
-from collections.abc import Generator, Iterator
+import uuid
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from docker.models.containers import Container
 
 from ladder import doctor, images, settings
 from ladder.engine import containers
+from ladder.faults import FAULTS
 from ladder.nodes import targets
 from ladder.settings import ROOT, Settings
 from ladder.stages import STAGES, Stage, stage_of
@@ -26,6 +28,7 @@ from tests.traffic import History, Traffic, doubled, lost
 
 ENV_FILE = ".ladder/test.env"
 LOGS = ROOT / ".ladder/test-logs"
+PASSWORD = "correct horse battery"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -63,9 +66,12 @@ class Stack:
     """A fault was inflicted by make since the stage was last known to be well."""
 
     def make(self, verb: str, **values: str) -> subprocess.CompletedProcess[str]:
-        """Run a make command, without a terminal, and return its end; it may fail."""
+        """Run a make command, without a terminal, and return its end; it may fail.
+
+        One that heals all waits until the stage is well, so that this is known afterwards.
+        """
         self.broken |= verb in FAULTS
-        return subprocess.run(
+        done = subprocess.run(
             ["make", "--silent", verb, *(f"{name}={value}" for name, value in values.items())],
             cwd=ROOT,
             env=self.environment,
@@ -74,6 +80,9 @@ class Stack:
             stdin=subprocess.DEVNULL,
             timeout=900,
         )
+        if verb == "heal" and "NODE" not in values and done.returncode == 0:
+            self.is_up(self.stage.number)
+        return done
 
     def must(self, verb: str, **values: str) -> str:
         """Run a make command that has to succeed, and return what it printed."""
@@ -105,9 +114,8 @@ class Stack:
     def restore(self) -> None:
         """Undo whatever a test did to the containers of the stage, and fail if that can't be done."""
         if self.broken or self.starts() != self.since:
-            number, self.up = self.up, -1
+            self.up = -1
             self.must("heal")
-            self.is_up(number)
 
     def compose(self, *words: str) -> str:
         """Run plain docker compose, as a user would after `make up`."""
@@ -166,17 +174,19 @@ class Stack:
 
     def author(self, name: str = "") -> httpx.Client:
         """A visitor of the API with an account of its own."""
-        visitor = self.visitor()
         name = name or f"author-{uuid.uuid4().hex[:12]}"
-        made = visitor.post("/api/accounts", json={"name": name, "password": "correct horse battery"})
+        with self.visitor() as stranger:
+            made = stranger.post("/api/accounts", json={"name": name, "password": PASSWORD})
         assert made.status_code == 201, made.text
-        visitor.headers["Authorization"] = f"Bearer {made.json()['token']}"
-        return visitor
+        found = self.visitor()
+        found.headers["Authorization"] = f"Bearer {made.json()['token']}"
+        return found
 
     def keeps_promises(self, run: str, history: History) -> None:
         """Every acknowledged write is on every database node, once. A replica may take a moment."""
+
         def look(node: str) -> tuple[list[object], list[str]]:
-            rows = self.sql(node, f"SELECT id, body FROM messages WHERE body LIKE '{run} %'")  # noqa: S608
+            rows = self.sql(node, f"SELECT id, body FROM messages WHERE body LIKE '{run} %'")
             stored = [(int(number), text) for number, text in rows]
             return [*lost(history, stored)], doubled(stored)
 

@@ -26,6 +26,10 @@ IDLE = 5.0
 """Seconds for which a connection is kept; every server keeps it longer, so a kept one is never a closed one."""
 
 
+FAULTS = (("kill", "start"), ("pause", "unpause"), ("partition", "heal"))
+"""Each fault of a node, and what undoes it."""
+
+
 @dataclass(frozen=True)
 class Request:
     """What became of one request. Times are seconds of the monotonic clock."""
@@ -58,6 +62,10 @@ class History:
     def bad(self, kind: str) -> list[Request]:
         """Those of a kind that were not answered as they should."""
         return self.of(kind, "failed", "unknown")
+
+    def between(self, since: float, until: float) -> "History":
+        """Those that were due in a span of time."""
+        return History(tuple(request for request in self.requests if since <= request.due < until))
 
     def told(self, kind: str) -> str:
         """The same, for people."""
@@ -121,6 +129,10 @@ class Traffic:
         self._pool.shutdown()
         for connection, _ in self._idle:
             connection.close()
+        return self.history()
+
+    def history(self) -> History:
+        """What has ended so far."""
         return History(tuple(sorted(self._done, key=lambda request: request.due)))
 
     def more(self, kind: str, number: int) -> None:
@@ -138,6 +150,17 @@ class Traffic:
             return len(last) == 3 and all(request.outcome == "ok" for request in last)
 
         wait_until(well, within=within, what=f"three successive {kind}s are answered", every=0.1)
+        return time.monotonic() - now
+
+    def sees(self, *nodes: str, within: float) -> float:
+        """Return when each of these nodes has had its part in an answer to a request due from now on; how long."""
+        now = time.monotonic()
+
+        def all_seen() -> bool:
+            answered = [request.served_by for request in self._since("read", now) if request.outcome == "ok"]
+            return all(any(node in served.split(", ") for served in answered) for node in nodes)
+
+        wait_until(all_seen, within=within, what=f"{', '.join(nodes)} serve again", every=0.1)
         return time.monotonic() - now
 
     def _since(self, kind: str, moment: float) -> list[Request]:

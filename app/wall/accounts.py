@@ -9,16 +9,17 @@ from __future__ import annotations
 import hashlib
 import secrets
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from flask_login import LoginManager, UserMixin
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, Executable, insert, select
 from sqlalchemy.exc import IntegrityError
 from werkzeug.exceptions import Conflict
 
-from wall.database import Busy, Database
+from wall.database import AnyRow, Busy, Database, WritesHeld
 from wall.models import accounts, now, tokens
 
 # OWASP's smallest recommendation: about 30 ms of a laptop's core, 19 MiB while it lasts.
@@ -62,8 +63,8 @@ def create(connection: Connection, name: str, password_hash: str) -> Account:
 
 
 def authenticate(database: Database, name: str, password: str) -> Account | None:
-    """The account of this name and password. Asks the primary first: it may be new."""
-    rows = database.read(_BY_NAME.where(accounts.c.name_key == name.lower()), newest=True)
+    """The account of this name and password."""
+    rows = _find(database, _BY_NAME.where(accounts.c.name_key == name.lower()))
     with _Turn():
         try:
             _hasher.verify(rows[0].password_hash if rows else _NOBODY, password)
@@ -80,9 +81,9 @@ def issue_token(connection: Connection, account: Account) -> str:
 
 
 def by_token(database: Database, token: str) -> Account | None:
-    """The owner of a bearer token. One a replica doesn't know may be new: the primary decides."""
+    """The owner of a bearer token. Raises WritesHeld if it is unknown but may just be new."""
     statement = _BY_TOKEN.where(tokens.c.digest == _digest(token))
-    rows = database.read(statement) or database.read(statement, newest=True)
+    rows = _find(database, statement)
     return Account(rows[0].id, rows[0].name) if rows else None
 
 
@@ -96,7 +97,10 @@ def login_manager(database: Database) -> LoginManager:
     def load(identity: str) -> Account | None:
         number, _, name = identity.partition(":")
         statement = _BY_ID.where(accounts.c.id == int(number), accounts.c.name == name)
-        rows = database.read(statement) or database.read(statement, newest=True)
+        try:
+            rows = _find(database, statement)
+        except WritesHeld:  # an account that may be new: a stranger for now, who may read
+            return None
         return Account(rows[0].id, rows[0].name) if rows else None
 
     return manager
@@ -104,6 +108,11 @@ def login_manager(database: Database) -> LoginManager:
 
 def _digest(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _find(database: Database, statement: Executable) -> Sequence[AnyRow]:
+    """What a replica doesn't know may be new: only the primary can say that it doesn't exist."""
+    return database.read(statement) or database.read_primary(statement)
 
 
 class _Turn:

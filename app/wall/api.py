@@ -34,7 +34,7 @@ from wall.database import AnyRow, Database, Unavailable
 from wall.idempotency import ANONYMOUS, Answer, Idempotency, parse_key
 from wall.journey import Journey, journey
 
-ID = {"minimum": 1, "maximum": messages.LAST_ID, "format": "int64"}
+ID = {"minimum": 1, "maximum": 10**18 - 1, "format": "int64"}
 
 
 class Checked(fields.String):
@@ -84,6 +84,7 @@ class NewMessageSchema(Schema):
         metadata={
             "minLength": 1,
             "maxLength": text.BODY_MAX,
+            "pattern": text.BODY_PATTERN,
             "description": "Plain text, trimmed before it is counted and stored; no control "
             "characters but newline, and something to be seen in it",
         },
@@ -180,13 +181,14 @@ class Api(flask_smorest.Api):  # type: ignore[misc]
     """flask-smorest's, with problem documents for errors."""
 
     ERROR_SCHEMA = ProblemSchema
+    DEFAULT_ERROR_RESPONSE_NAME = None  # it would be described as application/json
 
     def handle_http_exception(self, error: HTTPException) -> Response:
         """Also called for errors of pages, since it is registered for the whole application."""
         return problems.answer(error)
 
 
-PROBLEMS = {
+PROBLEMS: dict[int | str, str] = {
     400: "The request is malformed: not JSON, not UTF-8, or a bad Idempotency-Key",
     401: "No bearer token, an unknown one, or name and password don't match",
     403: "The message is somebody else's",
@@ -196,6 +198,7 @@ PROBLEMS = {
     415: "The body is not declared as application/json",
     422: "A value is missing, of the wrong type, unknown or out of range; or the Idempotency-Key "
     "was used for another request",
+    "default": "Any other error: a wrong method, too long a body, a mistake of ours",
     503: "The database can't do this now; see Retry-After",
 }
 IDEMPOTENCY_KEY = {
@@ -204,7 +207,12 @@ IDEMPOTENCY_KEY = {
     "required": False,
     "description": "1 to 255 printable ASCII characters, quoted or bare, kept for 24 hours. "
     "The same key with the same request gives the first answer again.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+    "schema": {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 255,
+        "pattern": r'^([!#-~]([ -~]*[!-~])?|"([ !#-\[\]-~]|\\["\\])+")$',
+    },
 }
 
 
@@ -225,7 +233,8 @@ def blueprint(app: Flask, database: Database, idempotency: Idempotency, server_n
         """Say in the document which problems a route answers with."""
 
         def decorate(view: Any) -> Any:
-            for code in codes:
+            every: list[int | str] = [*codes, "default"]
+            for code in every:
                 view = routes.alt_response(
                     code,
                     schema=ProblemSchema,
@@ -360,6 +369,7 @@ def blueprint(app: Flask, database: Database, idempotency: Idempotency, server_n
 
     @routes.get("/served-by")
     @routes.response(200, ServedBySchema)
+    @can_fail()
     @routes.doc(summary="The way this request came")
     def served_by() -> Journey:
         try:
@@ -370,6 +380,7 @@ def blueprint(app: Flask, database: Database, idempotency: Idempotency, server_n
 
     @routes.get("/openapi.json")
     @routes.response(200, {"type": "object"}, description="This document")
+    @can_fail()
     @routes.doc(summary="This document")
     def openapi() -> Response:
         return jsonify(api.spec.to_dict())

@@ -123,6 +123,7 @@ class Database:
                 max_overflow=0,
                 pool_timeout=1.0,
                 pool_recycle=600,
+                pool_reset_on_return=None,  # we end every transaction; saves a round trip
                 skip_autocommit_rollback=True,
                 **options,
             )
@@ -142,7 +143,6 @@ class Database:
                     READ_TIMEOUT,
                     f"SET SESSION max_execution_time = {int(READ_TIMEOUT * 1000)}",
                     isolation_level="AUTOCOMMIT",  # one statement, one round trip
-                    pool_reset_on_return=None,
                 )
                 for name in settings.db_nodes
             },
@@ -181,6 +181,13 @@ class Database:
             self._note(name)
             return rows
         raise Unavailable(f"the last node that was asked, {failed}, failed")
+
+    def read_primary(self, statement: Executable) -> Sequence[AnyRow]:
+        """Run one SELECT on the primary and nowhere else, for what only it can rule out.
+
+        Raises WritesHeld, which means as well that nobody can tell.
+        """
+        return self.write(lambda connection: connection.execute(statement).all(), repeatable=True)
 
     def write(self, work: Callable[[Connection], T], *, repeatable: bool = False) -> T:
         """Run `work` in one transaction on the primary and return what it returns.
@@ -227,14 +234,12 @@ class Database:
     def _pick_reader(self, newest: bool, failed: str | None) -> str:
         """The best node, `failed` only as the last resort.
 
-        Waits for one only while the roles may just be unknown to us: at the start, and after a
-        failure. What is known to be down stays a quick 503.
+        Waits for one only while an answer is due: at the start, and after a failure. What is
+        known to be down stays a quick 503.
         """
         snapshot = self.topology.snapshot
-        if not snapshot.complete:
-            snapshot = self.topology.wait(lambda s: s.complete or bool(s.fresh_replicas), FIND_NODE_WITHIN)
-        elif failed and not snapshot.others and not snapshot.fresh_replicas:
-            snapshot = self.topology.wait(lambda s: bool(s.readers()), FIND_NODE_WITHIN)
+        if not snapshot.readers() and not snapshot.settled:
+            snapshot = self.topology.wait(lambda s: s.settled or bool(s.readers()), FIND_NODE_WITHIN)
         names = snapshot.readers(newest=newest)
         if not names:
             raise Unavailable("no database node answers")
@@ -243,10 +248,8 @@ class Database:
     def _pick_writer(self, failure: Unavailable | None) -> str:
         """The primary. Waits for one as `_pick_reader` does."""
         snapshot = self.topology.snapshot
-        if not snapshot.complete:
-            snapshot = self.topology.wait(lambda s: s.complete, FIND_NODE_WITHIN)
-        if snapshot.writer is None and failure is not None:
-            snapshot = self.topology.wait(lambda s: s.writer is not None, FIND_NODE_WITHIN)
+        if snapshot.writer is None and not snapshot.settled:
+            snapshot = self.topology.wait(lambda s: s.settled or s.writer is not None, FIND_NODE_WITHIN)
         if snapshot.writer is None:
             raise failure or WritesHeld("no database node accepts writes")
         return snapshot.writer

@@ -23,7 +23,8 @@ from pymysql.cursors import DictCursor
 log = logging.getLogger(__name__)
 
 PROBE_EVERY = 1.0  # seconds between two questions to the same node
-PROBE_TIMEOUT = 0.5  # seconds for each step of a probe: connect, and each answer
+CONNECT_TIMEOUT = 0.5
+ANSWER_TIMEOUT = 1.0  # seconds for each answer; less takes a busy laptop for a dead node
 
 
 @dataclass(frozen=True)
@@ -53,13 +54,13 @@ class Snapshot:
     """The whole tier at one moment, already sorted into whom to read from and whom to write to."""
 
     nodes: tuple[NodeState, ...]
-    complete: bool  # every node was asked at least once
+    settled: bool  # no answer is due: each node was asked, and again since it fell under suspicion
     writer: str | None
     fresh_replicas: tuple[str, ...]
     others: tuple[str, ...]  # the primary first, then anything that answers: stale beats nothing
 
     @classmethod
-    def of(cls, nodes: Iterable[NodeState], *, max_lag: int, complete: bool = True) -> Snapshot:
+    def of(cls, nodes: Iterable[NodeState], *, max_lag: int, settled: bool = True) -> Snapshot:
         """Sort the nodes.
 
         A replica is fresh if both its threads run and it is at most `max_lag` seconds behind.
@@ -83,7 +84,7 @@ class Snapshot:
         ]
         return cls(
             nodes=nodes,
-            complete=complete,
+            settled=settled,
             writer=writable[0] if len(writable) == 1 else None,
             fresh_replicas=fresh,
             others=tuple(rest),
@@ -124,16 +125,16 @@ class MySQLProbe:
         self._address: str | None = None
 
     def ask(self) -> NodeState:
-        """Two questions, each answered within PROBE_TIMEOUT or this raises."""
+        """Two questions, each answered within ANSWER_TIMEOUT or this raises."""
         if self._connection is None:
             self._connection = pymysql.connect(
                 host=self.name,
                 port=self.port,
                 user="monitoring",
                 password=self.password,
-                connect_timeout=PROBE_TIMEOUT,
-                read_timeout=PROBE_TIMEOUT,
-                write_timeout=PROBE_TIMEOUT,
+                connect_timeout=CONNECT_TIMEOUT,
+                read_timeout=ANSWER_TIMEOUT,
+                write_timeout=ANSWER_TIMEOUT,
                 autocommit=True,
                 ssl_disabled=True,
                 cursorclass=DictCursor,
@@ -178,7 +179,7 @@ class Topology:
         self._wake = {name: threading.Event() for name in probes}
         self._started = False
         self._stopped = False
-        self.snapshot = Snapshot.of(self._states.values(), max_lag=max_lag, complete=False)
+        self.snapshot = Snapshot.of(self._states.values(), max_lag=max_lag, settled=False)
 
     def start(self) -> None:
         """Start the monitors, once; calling it again costs nothing."""
@@ -211,6 +212,7 @@ class Topology:
         """
         with self._changed:
             self._suspect_since[name] = time.monotonic()
+            self._asked.discard(name)
             self._states[name] = NodeState(name)
             self._publish()
         for event in self._wake.values():
@@ -234,8 +236,8 @@ class Topology:
     def _learn(self, state: NodeState, begun: float) -> None:
         """Take in an answer, unless the node fell under suspicion after the question was put."""
         with self._changed:
-            self._asked.add(state.name)
             if self._suspect_since.get(state.name, 0.0) <= begun:
+                self._asked.add(state.name)
                 previous, self._states[state.name] = self._states[state.name], state
                 if state.answers and previous.role != state.role:
                     log.info("database node %s is now %s", state.name, state.role)
@@ -247,7 +249,7 @@ class Topology:
         self.snapshot = Snapshot.of(
             self._states.values(),
             max_lag=self._max_lag,
-            complete=len(self._asked) == len(self._probes),
+            settled=len(self._asked) == len(self._probes),
         )
         writable = [node.name for node in self.snapshot.nodes if node.writable]
         if len(writable) > 1 and writable != [n.name for n in before.nodes if n.writable]:

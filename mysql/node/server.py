@@ -115,7 +115,11 @@ class Server:
     def initialise(self) -> None:
         """Fill an empty volume. A server that is stopped meanwhile starts over next time."""
         self._run(statements.initialise(self._volume.init))
-        self.wait(lambda: False, until_exit=True)
+        try:
+            self.wait(lambda: False)
+        except EndedError as end:
+            if end.status or self._stopping:
+                raise
         self._volume.finish_init()
 
     def start(self) -> None:
@@ -140,25 +144,18 @@ class Server:
             for sql, arguments in todo:
                 cursor.execute(sql, arguments)
 
-    def wait(
-        self,
-        check: Callable[[], bool],
-        seconds: float | None = None,
-        *,
-        until_exit: bool = False,
-    ) -> bool:
+    def wait(self, check: Callable[[], bool], seconds: float | None = None) -> bool:
         """Wait until `check` holds or `seconds` have passed; EndedError when mysqld ends first.
 
-        The only place that waits. It also collects orphans, as process 1 has to.
+        The only place that waits. It also collects orphans, as process 1 has to, and once a
+        stop was asked for it waits for the end alone.
         """
         deadline = None if seconds is None else time.monotonic() + seconds
-        while not check():
+        while self._stopping or not check():
             status = self._status()
             if status is not None:
-                if until_exit and status == 0 and not self._stopping:
-                    return True
                 raise EndedError(status)
-            if deadline is not None and time.monotonic() >= deadline:
+            if deadline is not None and not self._stopping and time.monotonic() >= deadline:
                 return False
             time.sleep(TICK_SECONDS)
         return True
@@ -167,6 +164,8 @@ class Server:
         if self._stopping:
             raise EndedError(0)
         self._child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+        if self._stopping:  # the signal came while there was no child to hand it to
+            self._child.terminate()
 
     def _status(self) -> int | None:
         """The exit status as a shell would give it; None while mysqld runs."""

@@ -245,6 +245,13 @@ def test_what_is_not_there(client: FlaskClient, path: str) -> None:
     assert is_problem(client.get(path), 404)
 
 
+@pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])
+def test_ids_beyond_any_are_not_there(client: FlaskClient, token: Headers, method: str) -> None:
+    url = "/api/messages/9223372036854775808"
+    answer = client.open(url, method=method, json={"body": "x"}, headers=token)
+    assert is_problem(answer, 404)
+
+
 def test_wrong_method(client: FlaskClient) -> None:
     answer = client.delete("/api/messages")
     assert is_problem(answer, 405)
@@ -280,6 +287,18 @@ def test_without_primary_reads_go_on_and_writes_are_held(client: FlaskClient, ti
     assert is_problem(answer, 503)
     assert int(answer.headers["Retry-After"]) > 0
     assert "Reading goes on" in answer.json["detail"]
+
+
+def test_whom_a_stale_replica_does_not_know_may_be_new(client: FlaskClient, tier: Tier, token: Headers) -> None:
+    with tier.engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM tokens")
+        connection.exec_driver_sql("DELETE FROM accounts WHERE name = 'ada'")
+    message, login = {"body": "x"}, {"name": "ada", "password": PASSWORD}
+    assert is_problem(client.post("/api/messages", json=message, headers=token), 401)
+    assert is_problem(client.post("/api/tokens", json=login), 401)
+    tier.no_primary()
+    assert is_problem(client.post("/api/messages", json=message, headers=token), 503)
+    assert is_problem(client.post("/api/tokens", json=login), 503)
 
 
 def test_without_any_database(client: FlaskClient, tier: Tier) -> None:
@@ -319,7 +338,7 @@ def test_the_description_is_valid_and_complete(app: Flask, client: FlaskClient) 
 def test_the_description_names_the_problems(client: FlaskClient) -> None:
     document = client.get("/api/openapi.json").json
     responses = document["paths"]["/api/messages"]["post"]["responses"]
-    assert {"201", "400", "401", "409", "413", "415", "422", "503"} <= responses.keys()
+    assert {"default", "201", "400", "401", "409", "413", "415", "422", "503"} <= responses.keys()
     for code, response in responses.items():
-        if code[0] in "45":
+        if code[0] in "45d":
             assert list(response["content"]) == ["application/problem+json"], code

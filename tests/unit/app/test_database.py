@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -71,6 +72,20 @@ def comes_back(nodes: Nodes, *states: NodeState) -> Callable[[str], None]:
 
 def work(connection: Connection) -> int:
     return connection.execute(ONE).scalar_one()
+
+
+def test_reading_the_primary_never_means_a_replica(nodes: Nodes) -> None:
+    assert nodes.database.read_primary(ONE)[0][0] == 1
+    assert nodes.asked == ["db1"]
+    nodes.topology.set(NodeState("db1"), REPLICA)
+    with pytest.raises(WritesHeld):
+        nodes.database.read_primary(ONE)
+
+
+def test_others_wait_while_the_primary_is_under_suspicion(nodes: Nodes) -> None:
+    nodes.topology.suspect("db1")
+    threading.Timer(0.1, lambda: nodes.topology.set(PRIMARY)).start()
+    assert nodes.database.write(work) == 1
 
 
 def test_a_read_takes_the_replica_and_says_so(nodes: Nodes) -> None:
@@ -217,8 +232,6 @@ def test_what_the_work_raises_rolls_back_and_passes(nodes: Nodes) -> None:
 
 
 def test_the_first_request_waits_for_the_first_answers(nodes: Nodes) -> None:
-    import threading
-
     late = FakeTopology(PRIMARY, REPLICA)
     with late._changed:
         late._asked.clear()

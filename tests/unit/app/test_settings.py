@@ -34,11 +34,19 @@ def test_empty_values_mean_the_default(environ: dict[str, str]) -> None:
 def test_everything_wrong_is_named_at_once(environ: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "mysql_app_password").unlink()
     (tmp_path / "app_session_key").write_text("short")
-    bad = {"DB_NODES": "db1 db1 -x", "DB_MAX_LAG_SECONDS": "-1", "COOKIE_SECURE": "yes"}
+    bad = {"DB_NODES": "db1 db1 -x", "DB_MAX_LAG_SECONDS": "-1", "COOKIE_SECURE": "yes", "GUNICORN_WORKERS": "many"}
     with pytest.raises(SettingsError) as caught:
         read_settings({**environ, **bad})
     message = str(caught.value)
-    for word in ("twice", "'-x'", "DB_MAX_LAG_SECONDS", "COOKIE_SECURE", "mysql_app_password", "app_session_key"):
+    for word in (
+        "twice",
+        "'-x'",
+        "DB_MAX_LAG_SECONDS",
+        "GUNICORN_WORKERS",
+        "COOKIE_SECURE",
+        "mysql_app_password",
+        "app_session_key",
+    ):
         assert word in message
 
 

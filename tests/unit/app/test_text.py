@@ -35,6 +35,7 @@ def test_bad_passwords(password: str) -> None:
         ("one\r\ntwo", "one\ntwo"),
         ("  " + "x" * 500 + "  ", "x" * 500),
         ("👋" * 500, "👋" * 500),
+        ("\U000b6bf8", "\U000b6bf8"),
         ("שלום עולם", "שלום עולם"),
         ("'; DROP TABLE messages; --", "'; DROP TABLE messages; --"),
         ("<script>alert(1)</script>", "<script>alert(1)</script>"),

@@ -118,7 +118,7 @@ def topology(probes: dict[str, FakeProbe]):
 
 
 def test_asks_every_node(topology: Topology) -> None:
-    tier = topology.wait(lambda s: s.complete, 2)
+    tier = topology.wait(lambda s: s.settled, 2)
     assert (tier.writer, tier.fresh_replicas) == ("db1", ("db2",))
 
 
@@ -126,11 +126,11 @@ def test_a_paused_node_delays_no_other(topology: Topology, probes: dict[str, Fak
     probes["db1"].free.clear()
     tier = topology.wait(lambda s: bool(s.fresh_replicas), 2)
     assert tier.readers() == ("db2",)
-    assert not tier.complete
+    assert not tier.settled
 
 
 def test_a_suspect_is_out_until_it_answers_again(topology: Topology, probes: dict[str, FakeProbe]) -> None:
-    topology.wait(lambda s: s.complete, 2)
+    topology.wait(lambda s: s.settled, 2)
     probes["db2"].state = OSError("gone")
     topology.suspect("db2")
     assert topology.snapshot.readers() == ("db1",)
@@ -146,7 +146,7 @@ def test_a_suspect_is_out_until_it_answers_again(topology: Topology, probes: dic
 def test_an_answer_older_than_the_suspicion_counts_for_nothing(
     topology: Topology, probes: dict[str, FakeProbe]
 ) -> None:
-    topology.wait(lambda s: s.complete, 2)
+    topology.wait(lambda s: s.settled, 2)
     probes["db1"].free.clear()
     probes["db1"].asked.clear()
     assert probes["db1"].asked.wait(3)  # a question is under way,
@@ -174,6 +174,6 @@ def test_split_brain_is_logged(
     topology: Topology, probes: dict[str, FakeProbe], caplog: pytest.LogCaptureFixture
 ) -> None:
     probes["db2"].state = replace(PRIMARY, name="db2")
-    tier = topology.wait(lambda s: s.complete, 2)
+    tier = topology.wait(lambda s: s.settled, 2)
     assert tier.writer is None
     assert "split brain: db1, db2" in caplog.text
