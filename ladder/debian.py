@@ -34,12 +34,15 @@ def mirror() -> str:
     Raises:
         UserError: there is none.
     """
-    listed = _run(["apt-get", "indextargets", "--format", "$(REPO_URI) $(ORIGIN) $(LABEL)", "Created-By: Packages"])
-    for line in listed.splitlines():
-        address, _, whose = line.partition(" ")
-        if whose == "Debian Debian":
-            return address
-    raise UserError("apt knows no Debian mirror here; run `apt-get update`, or give this machine an image registry")
+    ask = ["apt-get", "indextargets", "--format", "$(REPO_URI) $(ORIGIN) $(LABEL)", "Created-By: Packages"]
+    for look_first in (False, True):
+        if look_first:  # a new machine has sources, but has not asked them yet
+            _run(["apt-get", "-qq", "update"])
+        for line in _run(ask).splitlines():
+            address, _, whose = line.partition(" ")
+            if whose == "Debian Debian":
+                return address
+    raise UserError("apt knows no Debian mirror here, and there is no image registry: one of them is needed")
 
 
 def prepare() -> None:
