@@ -13,7 +13,6 @@ from pathlib import Path
 
 from ladder import debian
 from ladder.engine import client, containers
-from ladder.errors import UserError
 from ladder.settings import ROOT, Settings
 
 ENGINE = (20, 10)
@@ -62,12 +61,7 @@ def check_engine() -> Finding:
 
 def check_plugin(name: str, verb: str, least: tuple[int, ...]) -> Finding:
     """Compose or Buildx, as a plugin of the docker command."""
-    try:
-        done = subprocess.run(["docker", verb, "version"], capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    except FileNotFoundError as error:
-        raise UserError(
-            "the `docker` command is missing; install Docker: https://docs.docker.com/engine/install/"
-        ) from error
+    done = subprocess.run(["docker", verb, "version"], capture_output=True, text=True, stdin=subprocess.DEVNULL)
     found = version_of(done.stdout) if done.returncode == 0 else ()
     wanted = ".".join(map(str, least))
     if found >= least:

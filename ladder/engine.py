@@ -3,6 +3,7 @@
 Commands are built by pure functions and run by two: `compose` and `exec_in`.
 """
 
+import os
 import subprocess
 from collections.abc import Sequence
 from functools import cache
@@ -16,13 +17,22 @@ from ladder.settings import ROOT, Settings
 
 @cache
 def client() -> docker.DockerClient:
-    """The engine.
+    """The engine that the docker command speaks to, whichever of its contexts is in use.
 
     Raises:
         UserError: it does not answer, with what to do.
     """
+    ask = ["docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"]
     try:
-        found = docker.from_env(timeout=120)
+        context = subprocess.run(ask, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    except FileNotFoundError as error:
+        install = "https://docs.docker.com/engine/install/"
+        raise UserError(f"the `docker` command is missing; install Docker: {install}") from error
+    try:
+        host = os.environ.get("DOCKER_HOST") or context.stdout.strip() or None
+        found = docker.DockerClient.from_env(
+            timeout=120, environment=os.environ | ({"DOCKER_HOST": host} if host else {})
+        )
         found.ping()
     except docker.errors.DockerException as error:
         text = str(error)
