@@ -88,7 +88,7 @@ def test_each_part_gets_only_the_secrets_it_needs(rendered: dict[int, Rendered])
     }
     app = {"mysql_app_password", "mysql_monitoring_password", "app_session_key"}
     assert found["app1"] == found["app2"] == app
-    assert found["migrate"] == {"mysql_migration_password", "mysql_monitoring_password"}
+    assert found["migrate"] == {"mysql_migration_password"}
     assert not any(found[name] for name in ("edge", "dns", "lb1", "web1", "web2"))
 
 
