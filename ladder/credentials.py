@@ -13,7 +13,6 @@ from ladder.settings import ROOT
 
 FOLDER = ROOT / "secrets"
 NAMES = (
-    "mysql_root_password",
     "mysql_app_password",
     "mysql_migration_password",
     "mysql_replication_password",
