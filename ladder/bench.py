@@ -24,11 +24,11 @@ ROUNDS = 5
 
 def ways(settings: Settings, stage: Stage) -> dict[str, str]:
     """What is asked, from the innermost to the whole chain: a name for people, and the address."""
-    door = f"http://{settings.subnet_prefix}.0.2/"
+    door = f"http://{settings.subnet_prefix}.0.2:80/"
     if "lb1" in stage.nodes:
         return {
             "app1 (Gunicorn alone)": "http://app1:8000/",
-            "web1 → app1": "http://web1/",
+            "web1 → app1": "http://web1:80/",
             "edge → lb1 → web1, web2 → app1, app2": door,
         }
     return {"app1 (Gunicorn alone)": "http://app1:8000/", "edge → web1 → app1": door}

@@ -1,0 +1,96 @@
+"""The balancer of stage 1: how it shares requests, by each algorithm and mode, and what `make lb` says of it."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from ladder.wait import wait_until
+from tests.conftest import Measure, Stack
+
+pytestmark = pytest.mark.stage(1)
+
+REQUESTS = 60
+
+
+def shares(stack: Stack, requests: int = REQUESTS) -> Counter[str]:
+    """Which web server answers how many of some requests, sent one after the other by one visitor."""
+    with stack.visitor() as visitor:
+        answers = [visitor.get("/static/favicon.svg") for _ in range(requests)]
+    assert {answer.status_code for answer in answers} == {200}
+    return Counter(answer.headers["X-Served-By"].split(", ")[1] for answer in answers)
+
+
+def table(stack: Stack) -> dict[str, list[str]]:
+    """The rows of `make lb` by server."""
+    rows = [[cell.strip() for cell in line.split("│")][1:] for line in stack.must("lb").splitlines()]
+    return {row[0]: row for row in rows if row and row[0].startswith("web")}
+
+
+@pytest.fixture
+def other_values(stack: Stack) -> Iterator[None]:
+    """Bring the default values back at the end, whatever happened."""
+    yield
+    stack.up = -1
+    stack.must("up", STAGE="1", LB_ALGORITHM="roundrobin", LB_MODE="active-active")
+    stack.is_up(1)
+
+
+def test_round_robin_shares_evenly(stack: Stack, measure: Measure) -> None:
+    found = shares(stack)
+
+    measure("share", dict(found))
+    assert found == {"web1": REQUESTS // 2, "web2": REQUESTS // 2}
+
+
+def test_make_lb_counts_what_the_balancer_did(stack: Stack) -> None:
+    before = {name: int(row[4]) for name, row in table(stack).items()}
+    shares(stack, 20)
+    after = table(stack)
+
+    assert {name: int(row[4]) - before[name] for name, row in after.items()} == {"web1": 10, "web2": 10}
+    assert {row[1] for row in after.values()} == {"UP"}
+    assert {row[2] for row in after.values()} == {"active"}
+    assert "roundrobin, active-active" in stack.must("lb")
+
+
+def test_every_algorithm_and_mode(stack: Stack, other_values: None, measure: Measure) -> None:
+    stack.must("up", STAGE="1", LB_ALGORITHM="source", LB_MODE="active-active")
+    stuck = shares(stack)
+    measure("source", dict(stuck))
+    assert len(stuck) == 1, "one visitor met two servers"
+    assert "source, active-active" in stack.must("lb")
+
+    stack.must("up", STAGE="1", LB_ALGORITHM="leastconn")
+    spread = shares(stack)
+    measure("leastconn", dict(spread))
+    assert set(spread) == {"web1", "web2"}, "among idle servers it takes turns"
+    assert "leastconn" in stack.must("lb")
+
+    stack.must("up", STAGE="1", LB_ALGORITHM="roundrobin", LB_MODE="active-passive")
+    assert shares(stack) == {"web1": REQUESTS}
+    assert {name: row[2] for name, row in table(stack).items()} == {"web1": "active", "web2": "backup"}
+    stack.must("kill", NODE="web1")
+    assert shares(stack) == {"web2": REQUESTS}, "the backup takes over without a failed request"
+    stack.must("start", NODE="web1")
+    wait_until(lambda: table(stack)["web1"][1] == "UP", within=30, what="the balancer sees web1 again")
+    assert shares(stack) == {"web1": REQUESTS}
+
+
+def test_values_of_the_balancer_are_checked(stack: Stack) -> None:
+    refused = stack.make("up", STAGE="1", LB_ALGORITHM="random", LB_MODE="both")
+
+    assert refused.returncode != 0
+    for word in ("LB_ALGORITHM", "leastconn", "LB_MODE", "active-passive"):
+        assert word in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_health_checks_do_not_ask_the_database(stack: Stack, visitor: httpx.Client) -> None:
+    """Else one dead database would take every server out."""
+    stack.must("pause", NODE="db1")
+    stack.must("pause", NODE="db2")
+    assert visitor.get("/login").status_code == 200
+    assert {row[1] for row in table(stack).values()} == {"UP"}
+    assert visitor.get("/static/style.css").status_code == 200

@@ -1,0 +1,127 @@
+"""How little a server may do, as the kernel and the engine tell it: a fact of the running stage, not a setting."""
+
+import json
+import subprocess
+
+import pytest
+
+from ladder.credentials import FOLDER, NAMES
+from ladder.engine import containers
+from ladder.stages import JOBS
+from tests.conftest import Stack
+
+pytestmark = pytest.mark.stage(0, 1)
+
+NET_ADMIN = 1 << 12
+
+
+def first_process(stack: Stack, node: str) -> dict[str, str]:
+    """/proc/1/status as the container sees it."""
+    said = stack.run_in(node, "cat", "/proc/1/status")
+    return dict(line.split(":\t", 1) for line in said.splitlines() if ":\t" in line)
+
+
+def test_no_process_is_root_or_has_a_capability(stack: Stack) -> None:
+    """The edge is the stated exception: packet rules are its whole work, and NET_ADMIN the one right it keeps."""
+    for node in stack.stage.nodes:
+        said = first_process(stack, node)
+        allowed = NET_ADMIN if node == "edge" else 0
+        assert int(said["CapEff"], 16) == allowed, node
+        assert int(said["CapPrm"], 16) == allowed, node
+        assert int(said["CapBnd"], 16) & ~NET_ADMIN == 0, node
+        assert said["NoNewPrivs"].strip() == "1", node
+        if node != "edge":
+            assert "0" not in said["Uid"].split(), node
+
+
+def test_every_container_is_bounded(stack: Stack) -> None:
+    for name, container in containers(stack.settings).items():
+        host = container.attrs["HostConfig"]
+        assert host["ReadonlyRootfs"], name
+        assert host["Memory"] > 0, name
+        assert host["PidsLimit"], name
+        assert host["CapDrop"] == ["ALL"], name
+        assert not host["Privileged"], name
+        assert not host["Binds"] or all("docker.sock" not in bind for bind in host["Binds"]), name
+        assert host["LogConfig"]["Config"]["max-size"], name
+        if name not in JOBS:
+            assert container.attrs["State"]["Health"]["Status"] == "healthy", name
+
+
+def test_nothing_but_memory_and_data_can_be_written(stack: Stack) -> None:
+    for node in stack.stage.nodes:
+        refused = subprocess.run(
+            ["docker", "exec", str(stack.node(node).id), "sh", "-c", "echo x > /etc/x || echo x > /usr/x"],
+            capture_output=True,
+            text=True,
+        )
+        assert refused.returncode != 0, node
+
+
+def test_only_the_edge_publishes_ports_and_only_on_the_chosen_address(stack: Stack) -> None:
+    published = {
+        (name, port, binding["HostIp"], int(binding["HostPort"]))
+        for name, container in containers(stack.settings).items()
+        for port, bindings in container.ports.items()
+        for binding in bindings or []
+    }
+
+    assert published == {
+        ("edge", "80/tcp", "127.0.0.1", stack.settings.http_port),
+        ("edge", "53/tcp", "127.0.0.1", stack.settings.dns_port),
+        ("edge", "53/udp", "127.0.0.1", stack.settings.dns_port),
+    }
+
+
+def test_no_secret_is_in_environments_images_or_logs(stack: Stack) -> None:
+    values = [(FOLDER / name).read_text().strip() for name in NAMES]
+    assert all(len(value) >= 16 for value in values)
+
+    for name, container in containers(stack.settings).items():
+        image = container.image
+        assert image is not None
+        places = {
+            "docker inspect": json.dumps(container.attrs),
+            "image history": json.dumps(image.history()) + json.dumps(image.attrs),
+            "log": container.logs().decode(errors="replace"),
+        }
+        for place, said in places.items():
+            assert not any(value in said for value in values), f"a secret is in the {place} of {name}"
+
+
+def test_a_server_has_only_the_secrets_it_needs(stack: Stack) -> None:
+    wanted = {
+        "app": {"mysql_app_password", "mysql_monitoring_password", "app_session_key"},
+        "db": set(NAMES) - {"app_session_key"},
+    }
+
+    for node in stack.stage.nodes:
+        kind = node.rstrip("0123456789")
+        found = stack.run_in(node, "sh", "-c", "ls /run/secrets 2>/dev/null || true").split()
+        assert set(found) == wanted.get(kind, set()), node
+
+
+def test_secret_files_are_closed_to_other_users_of_the_machine(stack: Stack) -> None:
+    assert FOLDER.stat().st_mode & 0o777 == 0o700
+
+
+def test_zones_are_kept_apart(stack: Stack) -> None:
+    """Only an application server is in the web zone and in that of the data; nothing else leads from one to the other.
+
+    On these stages the engine alone keeps them apart.
+    """
+    project = stack.settings.project
+
+    def address(node: str, zone: str) -> str:
+        return str(stack.node(node).attrs["NetworkSettings"]["Networks"][f"{project}_{zone}"]["IPAddress"])
+
+    def reaches(node: str, host: str, port: int) -> bool:
+        ask = ["timeout", "2", "bash", "-c", f"exec 3<>/dev/tcp/{host}/{port}"]
+        return subprocess.run(["docker", "exec", str(stack.node(node).id), *ask], capture_output=True).returncode == 0
+
+    database, web = address("db1", "data"), address("web1", "web")
+    assert reaches("app1", database, 3306)
+    assert reaches("app1", web, 80)
+    assert not reaches("web1", database, 3306)
+    assert not reaches("db1", web, 80)
+    assert not reaches("db1", f"{stack.settings.subnet_prefix}.0.2", 80)
