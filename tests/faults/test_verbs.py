@@ -8,7 +8,7 @@ from ladder.engine import client
 from ladder.wait import wait_until
 from tests.conftest import Stack
 
-pytestmark = pytest.mark.stage(0, 1)
+pytestmark = pytest.mark.stage(1)
 
 ASK = (
     'exec 3<>/dev/tcp/$0/$1 && printf \'GET %s HTTP/1.0\\r\\n\\r\\n\' "$2" >&3 && read -r -t 3 line <&3 && echo "$line"'
@@ -69,6 +69,9 @@ def test_heal_undoes_all_faults_at_once_and_says_what_it_undid(stack: Stack) -> 
 
     assert {"web1 is started", "app1 is thawed", "db1 is connected again", "all is well"} <= set(said)
     assert stack.must("heal").splitlines() == ["nothing was broken", "all is well"]
+    image = client().images.get(f"{stack.settings.project}/edge").id
+    left = [c.name for c in client().containers.list(all=True) if c.attrs["Image"] == image]
+    assert left == [stack.node("edge").name], "a helper stayed behind"
 
 
 def test_a_partition_does_not_outlive_a_restart(stack: Stack) -> None:
@@ -81,12 +84,3 @@ def test_a_partition_does_not_outlive_a_restart(stack: Stack) -> None:
         lambda: seen(stack, "web1", "app1", 8000, "/healthz") == "answers", within=60, what="app1 answers web1 again"
     )
     assert "connected" not in stack.must("heal")
-
-
-def test_faults_leave_no_helper_behind(stack: Stack) -> None:
-    stack.must("partition", NODE="web1")
-    stack.must("heal")
-
-    image = client().images.get(f"{stack.settings.project}/edge").id
-    left = [c.name for c in client().containers.list(all=True) if c.attrs["Image"] == image]
-    assert left == [stack.node("edge").name]

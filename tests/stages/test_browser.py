@@ -25,8 +25,6 @@ SITE = "http://www.foobar.com"
 SCREENSHOTS = ROOT / ".ladder/test-screenshots"
 PHONE, DESKTOP, PROJECTOR = (360, 740), (1280, 900), (1920, 1080)
 
-pytestmark = pytest.mark.stage(0, 1)
-
 
 @pytest.fixture
 def browser(stack: Stack) -> Iterator[WebDriver]:
@@ -125,6 +123,7 @@ def station_names(browser: WebDriver) -> list[str]:
     return [element.text for element in browser.find_elements(By.CSS_SELECTOR, ".way b")]
 
 
+@pytest.mark.stage(0, 1)
 def test_somebody_joins_writes_changes_takes_down_and_leaves(stack: Stack, browser: WebDriver) -> None:
     name, mark = f"Grace-{uuid.uuid4().hex[:6]}", uuid.uuid4().hex[:8]
     text = f"<b>{mark}</b> <script>document.title = 'stolen'</script> & Grüße, 漢字"
@@ -176,6 +175,7 @@ def articles(browser: WebDriver, text: str) -> list[Any]:
     return [a for a in browser.find_elements(By.CSS_SELECTOR, "article") if text in a.text]
 
 
+@pytest.mark.stage(1)
 def test_it_is_good_on_a_phone_on_a_projector_and_in_the_dark(stack: Stack, browser: WebDriver) -> None:
     long = "x" * 300
     with stack.author(f"{'W' * 24}{uuid.uuid4().hex[:8]}") as author:
@@ -193,6 +193,7 @@ def test_it_is_good_on_a_phone_on_a_projector_and_in_the_dark(stack: Stack, brow
     assert [line for line in complaints(browser) if "status of 404" not in line] == []
 
 
+@pytest.mark.stage(1)
 def test_it_can_be_used_by_keyboard_alone(stack: Stack, browser: WebDriver) -> None:
     def focused() -> str:
         return str(browser.switch_to.active_element.text)
