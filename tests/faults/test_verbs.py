@@ -11,7 +11,7 @@ from tests.conftest import Stack
 pytestmark = pytest.mark.stage(1)
 
 ASK = (
-    'exec 3<>/dev/tcp/$0/$1 && printf \'GET %s HTTP/1.0\\r\\n\\r\\n\' "$2" >&3 && read -r -t 3 line <&3 && echo "$line"'
+    'exec 3<>/dev/tcp/$0/$1 && printf \'GET %s HTTP/1.0\\r\\n\\r\\n\' "$2" >&3 && read -r -t 2 line <&3 && echo "$line"'
 )
 
 
@@ -22,7 +22,7 @@ def address(stack: Stack, node: str) -> str:
 
 def seen(stack: Stack, asker: str, host: str, port: int, path: str) -> str:
     """What one container sees of another: answers, refused, silent (connected, no answer), unreachable."""
-    words = ["timeout", "6", "bash", "-c", ASK, host, str(port), path]
+    words = ["timeout", "4", "bash", "-c", ASK, host, str(port), path]
     done = subprocess.run(
         ["docker", "exec", str(stack.node(asker).id), *words], capture_output=True, text=True, timeout=60
     )

@@ -62,7 +62,8 @@ def test_credentials_that_are_none(visitor: httpx.Client, field: str, value: obj
 @pytest.mark.parametrize("ident", ["0", "-1", "9223372036854775808", "9" * 40, "x", "1.5", "1%00", "%ff", "1'--", "١"])
 def test_ids_that_nobody_gave(author: httpx.Client, ident: str) -> None:
     for method, content in (("GET", None), ("PATCH", b'{"body": "x"}'), ("DELETE", None)):
-        problem(author.request(method, f"/api/messages/{ident}", content=content, headers=JSON), 404)
+        response = author.request(method, f"/api/messages/{ident}", content=content, headers=JSON)
+        problem(response, 400 if ident == "1%00" else 404)  # no path may have a NUL in it: nginx sees to that
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=x", "limit=", "before=0", "before=-3", "before=%ff"])

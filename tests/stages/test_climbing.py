@@ -48,26 +48,50 @@ def running(stack: Stack) -> set[str]:
 
 @pytest.mark.stage(0)
 def test_up_and_down_the_ladder_keeps_every_message(moving: Stack, measure: Measure) -> None:
+    """The last step by Compose alone, with the profile in its environment, as the README says."""
     texts = [post(moving)]
-    for number in (1, 0, 1):
+    for number, way in ((1, by_make), (0, by_make), (1, by_hand)):
         begun = time.monotonic()
-        said = moving.must("up", STAGE=str(number))
-        measure(f"seconds to stage {number}", round(time.monotonic() - begun, 1))
+        said = way(moving, number)
+        measure(f"seconds to stage {number} {way.__name__}", round(time.monotonic() - begun, 1))
         moving.is_up(number)
-        assert running(moving) == set(STAGES[number].nodes)
-        assert moving.settings.url in said
-        assert all(line.split("  ")[0] in said for line in STAGES[number].try_next)
+        moving.serves()
+        assert running(moving) == set(STAGES[number].nodes), said
         for text in texts:
             wait_until(lambda text=text: wall(moving, text), within=20, what=f"stage {number} shows {text}")  # type: ignore[misc]
         texts.append(post(moving))
-    primary = moving.holder("primary")
     query = f"SELECT COUNT(*) FROM messages WHERE body IN ({', '.join(map(repr, texts))})"
     for node in STAGES[1].databases:
         wait_until(
             lambda node=node: moving.sql(node, query) == [[str(len(texts))]],  # type: ignore[misc]
-            within=20,
-            what=f"{node} (primary: {primary}) has all messages",
+            within=30,
+            what=f"{node} has all messages",
         )
+    moving.up = -1
+
+
+def by_make(stack: Stack, number: int) -> str:
+    """The stage by `make up`, which tells the address and what to try next."""
+    said = stack.must("up", STAGE=str(number))
+    assert stack.settings.url in said
+    assert all(line.split("  ")[0] in said for line in STAGES[number].try_next)
+    return said
+
+
+def by_hand(stack: Stack, number: int) -> str:
+    """The stage by `COMPOSE_PROFILES=… docker compose up --wait`.
+
+    Some versions of --wait take a job that has ended for a failure; the site is what counts.
+    """
+    done = subprocess.run(
+        ["docker", "compose", "up", "--detach", "--wait"],
+        cwd=ROOT,
+        env=stack.environment | {"COMPOSE_PROFILES": STAGES[number].profile},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    return done.stdout + done.stderr
 
 
 @pytest.mark.stage(0)
@@ -99,27 +123,6 @@ def test_kill_by_plain_compose_is_undone_by_heal(stack: Stack) -> None:
     stack.compose("kill", "web2")
 
     assert "web2 is started" in stack.must("heal")
-
-
-@pytest.mark.stage(0)
-def test_a_stage_can_be_chosen_by_hand(moving: Stack) -> None:
-    """Compose alone, with the profile in its environment, as the README says."""
-    environment = moving.environment | {"COMPOSE_PROFILES": "stage1"}
-    moving.must("down")
-
-    done = subprocess.run(
-        ["docker", "compose", "up", "--detach", "--wait", "--quiet-pull"],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-
-    # --wait of some Compose versions takes a job that has ended for a failure; the site is what counts.
-    moving.serves(within=60)
-    with moving.visitor() as visitor:
-        assert visitor.get("/").headers["X-Served-By"].startswith("lb1, web"), done.stderr
 
 
 def test_without_a_stage_compose_says_how_to_choose_one(the_stack: Stack) -> None:

@@ -184,7 +184,7 @@ def test_damaged_secret(stack: Stack, text: str) -> None:
     assert "make wipe" in said
 
 
-@pytest.mark.stage(0, 1)
+@pytest.mark.stage(1)
 def test_another_command_at_work(stack: Stack) -> None:
     """Two commands that change a stack don't mix; the second says so."""
     with subprocess.Popen(
