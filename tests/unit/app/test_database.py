@@ -71,7 +71,7 @@ def comes_back(nodes: Nodes, *states: NodeState) -> Callable[[str], None]:
 
 
 def work(connection: Connection) -> int:
-    return connection.execute(ONE).scalar_one()
+    return int(connection.execute(ONE).scalar_one())
 
 
 def test_reading_the_primary_never_means_a_replica(nodes: Nodes) -> None:
@@ -171,7 +171,7 @@ def test_a_write_that_fails_before_commit_is_run_again_on_the_new_primary(nodes:
     assert nodes.asked == ["db1", "db2"]
 
 
-def test_a_write_that_fails_while_no_primary_appears_is_held(nodes: Nodes, monkeypatch) -> None:
+def test_a_write_that_fails_while_no_primary_appears_is_held(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "FIND_NODE_WITHIN", 0.05)
     nodes.fail["db1"] = [lost()]
     with pytest.raises(WritesHeld):
@@ -179,7 +179,7 @@ def test_a_write_that_fails_while_no_primary_appears_is_held(nodes: Nodes, monke
     assert nodes.asked == ["db1"]
 
 
-def test_a_write_that_was_slow_to_fail_is_not_run_again(nodes: Nodes, monkeypatch) -> None:
+def test_a_write_that_was_slow_to_fail_is_not_run_again(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "REPEAT_WRITE_WITHIN", -1)
     nodes.fail["db1"] = [lost()]
     nodes.topology.on_suspect = comes_back(nodes, PRIMARY)

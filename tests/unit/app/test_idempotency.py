@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from wall import create_app, idempotency
+from wall import create_app
 from wall.idempotency import Idempotency, parse_key
 from wall.models import answers, now
 from werkzeug.exceptions import BadRequest
@@ -91,7 +91,7 @@ def test_message_and_record_are_stored_together(
     def broken(*_: object) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr(idempotency.Fernet, "encrypt", broken)  # after the message was inserted
+    monkeypatch.setattr("wall.idempotency.Fernet.encrypt", broken)  # after the message was inserted
     assert post(client, token, "k").status_code == 500
     assert tier.rows("SELECT * FROM idempotent_answers") == []
     assert not tier.rows("SELECT id FROM messages WHERE body = 'hello'")

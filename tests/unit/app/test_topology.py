@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -109,7 +110,7 @@ def probes() -> dict[str, FakeProbe]:
 
 
 @pytest.fixture
-def topology(probes: dict[str, FakeProbe]):
+def topology(probes: dict[str, FakeProbe]) -> Iterator[Topology]:
     topology = Topology(dict(probes), max_lag=5)
     yield topology
     for probe in probes.values():
@@ -163,7 +164,7 @@ def test_an_answer_older_than_the_suspicion_counts_for_nothing(
             answered.set()
 
     seen: list[str | None] = []
-    topology._learn = learn  # type: ignore[method-assign]
+    topology._learn = learn
     probes["db1"].free.set()  # and the old question is answered:
     assert answered.wait(2)
     assert seen == [None]
