@@ -94,9 +94,11 @@ class News:
         """The step that begins to work with this line ("app1 3/7: RUN …"), or ""."""
         if found := re.match(r"#(\d+) \[(\S+) (?:\S+ )?(\d+/\d+)\] (RUN.*)", line):
             number, service, count, command = found.groups()
-            self._steps[number] = f"{service} {count}: {' '.join(command.split())[:70]}"
+            # It is printed again whenever BuildKit turns back to it.
+            self._steps.setdefault(number, f"{service} {count}: {' '.join(command.split())[:70]}")
         elif found := re.match(r"#(\d+) \d+\.\d+ ", line):  # output: it isn't taken from the cache
-            return self._steps.pop(found[1], "")
+            step, self._steps[found[1]] = self._steps.get(found[1], ""), ""
+            return step
         return ""
 
 

@@ -91,6 +91,7 @@ def test_a_build_step_is_told_once_and_only_if_it_runs() -> None:
         "#6 [base 3/4] RUN cached",
         "#6 CACHED",
         "#5 0.312 Get:1 …",
+        "#5 [app1 2/8] RUN apt-get update     && apt-get install",
         "#5 0.502 Get:2 …",
         "#7 [dns internal] load build definition",
     ]
