@@ -1,135 +1,316 @@
-"""Faults: what can be done to a node, and how each is undone.
+"""Faults: what can be done to a node, and how each is undone. One vocabulary for commands, drills, tests and docs.
 
-All are real: signals and packet filters, nothing is pretended inside the servers.
+All are real: signals, packet filters, removed containers and volumes; nothing is pretended inside the servers.
+A page for each: docs/faults/.
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import docker
 from docker.models.containers import Container
 
-from ladder.engine import client
+from ladder import deploy, packets
+from ladder.engine import client, compose, containers, exec_in
 from ladder.errors import UserError
+from ladder.nodes import meant, stage_in_force
 from ladder.settings import Settings
+from ladder.stages import JOBS, ZONES, Stage
 
-CUT = """
-table inet partition
-delete table inet partition
-table inet partition {
-    chain input { type filter hook input priority -300; policy drop; iif lo accept; }
-    chain output { type filter hook output priority -300; policy drop; oif lo accept; }
-    chain forward { type filter hook forward priority -300; policy drop; }
-}
-"""
-MEND = """
-table inet partition
-delete table inet partition
-"""
+Found = dict[str, Container]
+
+DELAY = 0.3
+"""Seconds that `slow` takes if the user says nothing else."""
+SLOWEST, FASTEST = 10.0, 0.01
+GRACE = 10
+"""Seconds between the signal for a clean stop and SIGKILL, where a service says nothing else (Docker's default)."""
+DAEMONS = {"edge": "sleep", "dns": "nsd", "lb": "haproxy", "web": "nginx", "app": "gunicorn", "db": "mysqld"}
+"""The process that does a node's work, by kind of node."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """One fault as it is said: "kill web1", "crash app1 gunicorn", "slow app1 0.5", "power-cut"."""
+
+    verb: str
+    target: str = ""
+    """A container, a server or a role; nothing for what is done to the whole stage."""
+    option: str = ""
+    """The process to crash, the way of a partition, the delay in seconds; "" for the default."""
+
+    def __str__(self) -> str:
+        return " ".join(word for word in (self.verb, self.target, self.option) if word)
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that can be done to a running container."""
+    """One verb of the vocabulary."""
 
     verb: str
-    done: str
-    """What one says afterwards."""
-    wanted: str
-    """The container's state that it makes sense in."""
-    act: Callable[[Settings, Container], None]
+    act: Callable[[Settings, Order, Found], list[str]]
+    """Does it to all of these containers, and returns what was done, in words."""
+    wanted: tuple[str, ...] = ("running",)
+    """The states of a container that it makes sense in; one that never ran counts as exited."""
+    option: str = ""
+    """How its option is called, as a value of make; "" if it has none."""
+    whole: bool = False
+    """It is done to the whole stage."""
+    lasting: bool = False
+    """It stays until it is undone."""
+
+    @property
+    def form(self) -> str:
+        """How it is said."""
+        return " ".join([self.verb, *([] if self.whole else ["NODE"]), *([f"[{self.option}]"] if self.option else [])])
 
 
-def _kill(_: Settings, container: Container) -> None:
-    container.kill(signal="SIGKILL")
+def at_once(act: Callable[[Container], object], found: Mapping[str, Container]) -> None:
+    """Do it to all in the same moment."""
+    with ThreadPoolExecutor(max_workers=max(1, len(found))) as pool:
+        list(pool.map(act, found.values()))
 
 
-def _start(_: Settings, container: Container) -> None:
-    container.start()
+def simple(done: str, act: Callable[[Container], object]) -> Callable[[Settings, Order, Found], list[str]]:
+    """What is one call to the engine for each container."""
+
+    def do(settings: Settings, order: Order, found: Found) -> list[str]:
+        at_once(act, found)
+        return [f"{node} is {done}" for node in found]
+
+    return do
 
 
-def _pause(_: Settings, container: Container) -> None:
-    container.pause()
+def grace(container: Container) -> int:
+    """The seconds that this container has for a clean stop."""
+    return int(container.attrs["Config"].get("StopTimeout") or GRACE)
 
 
-def _unpause(_: Settings, container: Container) -> None:
-    container.unpause()
+def _start(settings: Settings, order: Order, found: Found) -> list[str]:
+    at_once(Container.start, found)
+    gone = [node for node in meant(settings, order.target) if node not in found]
+    return [f"{node} is started" for node in found] + _create(settings, gone)
 
 
-def _partition(settings: Settings, container: Container) -> None:
-    filter_packets(settings, container, CUT)
+def _create(settings: Settings, gone: list[str]) -> list[str]:
+    """Create what has no container. A database may have lost its schema: the job looks after that."""
+    if gone:
+        compose(settings, *deploy.CREATE, *gone, *(JOBS if any(ZONES[node] == "data" for node in gone) else ()))
+    return [f"{node} is created anew" for node in gone]
 
 
+def _crash(settings: Settings, order: Order, found: Found) -> list[str]:
+    said = []
+    for node, container in found.items():
+        name = order.option or daemon(node)
+        numbers = processes(container).get(name, [])
+        exec_in(container, ["sh", "-c", 'kill -KILL "$@"', "sh", *map(str, numbers)])
+        said.append(f"{node} lost {name} (SIGKILL to process {', '.join(map(str, numbers))})")
+    return said
+
+
+def _partition(settings: Settings, order: Order, found: Found) -> list[str]:
+    at_once(lambda container: packets.drop(settings, container, order.option or "both"), found)
+    what = {"in": ": what comes in is lost", "out": ": what goes out is lost"}.get(order.option, "")
+    return [f"{node} is cut off{what}" for node in found]
+
+
+def _slow(settings: Settings, order: Order, found: Found) -> list[str]:
+    seconds = float(order.option or DELAY)
+    at_once(lambda container: packets.delay(settings, container, seconds), found)
+    return [f"{node} is slow: what it sends leaves {seconds:g} s later" for node in found]
+
+
+def _recreate(settings: Settings, order: Order, found: Found) -> list[str]:
+    deploy.replace(settings, *found)
+    return [f"{node} is a new container" for node in found]
+
+
+def _wipe(settings: Settings, order: Order, found: Found) -> list[str]:
+    def lose(container: Container) -> None:
+        volumes = [mount["Name"] for mount in container.attrs["Mounts"] if mount["Type"] == "volume"]
+        container.remove(force=True)
+        for volume in volumes:
+            client().volumes.get(volume).remove()
+
+    at_once(lose, found)
+    return [f"{node} has lost its disk, and is gone" for node in found]
+
+
+def _power_cut(settings: Settings, order: Order, found: Found) -> list[str]:
+    at_once(lambda container: container.kill(signal="SIGKILL"), found)
+    return [f"the power is cut: {', '.join(found)} are killed (SIGKILL)"]
+
+
+def _deploy(settings: Settings, order: Order, found: Found) -> list[str]:
+    return [deploy.deploy(settings, stage_in_force(settings))]
+
+
+STOPPED = ("exited",)
 FAULTS: dict[str, Fault] = {
     fault.verb: fault
     for fault in (
-        Fault("kill", "killed (SIGKILL)", "running", _kill),
-        Fault("start", "started", "exited", _start),
-        Fault("pause", "frozen", "running", _pause),
-        Fault("unpause", "thawed", "paused", _unpause),
-        Fault("partition", "cut off", "running", _partition),
+        Fault("kill", simple("killed (SIGKILL)", lambda c: c.kill(signal="SIGKILL")), lasting=True),
+        Fault("stop", simple("stopped", lambda c: c.stop(timeout=grace(c))), lasting=True),
+        Fault("crash", _crash, option="PROCESS", lasting=True),
+        Fault("pause", simple("frozen", Container.pause), lasting=True),
+        Fault("partition", _partition, option="WAY", lasting=True),
+        Fault("slow", _slow, option="DELAY", lasting=True),
+        Fault("restart", simple("restarted", lambda c: c.restart(timeout=grace(c)))),
+        Fault("recreate", _recreate, wanted=("running", "exited")),
+        Fault("wipe", _wipe, wanted=("running", "paused", "exited"), lasting=True),
+        Fault("power-cut", _power_cut, wanted=("running", "paused"), whole=True, lasting=True),
+        Fault("deploy", _deploy, whole=True),
+        Fault("start", _start, wanted=STOPPED),
+        Fault("unpause", simple("thawed", Container.unpause), wanted=("paused",)),
     )
 }
+"""Every verb; the last two undo others."""
+
+LASTING = frozenset(verb for verb, fault in FAULTS.items() if fault.lasting)
+"""What stays until it is undone. The others are complete in themselves; a crash is where the process is supervised."""
 
 
-def inflict(settings: Settings, verb: str, found: dict[str, Container]) -> list[str]:
-    """Do it to every container, or to none when it makes no sense for one of them. Returns what was done, in words."""
-    fault = FAULTS[verb]
+def parse(words: str) -> Order:
+    """An order from what a user says.
+
+    Raises:
+        UserError: there is no such fault, or it isn't said like that.
+    """
+    verb, *rest = words.split() or [""]
+    fault = _known(verb)
+    least, most = (0, 0) if fault.whole else (1, 2 if fault.option else 1)
+    if not least <= len(rest) <= most:
+        raise UserError(f"{words.strip()!r} is not complete or too long; say: {fault.form}")
+    order = Order(verb, *rest)
+    _refuse_option(order)
+    return order
+
+
+def _known(verb: str) -> Fault:
+    if verb not in FAULTS:
+        raise UserError(f"there is no fault {verb!r}. There are {', '.join(FAULTS)}")
+    return FAULTS[verb]
+
+
+def _refuse_option(order: Order) -> None:
+    """Raise UserError for an option that can't be meant; whether a process is there is another question."""
+    name, value = FAULTS[order.verb].option, order.option
+    if not value:
+        return
+    if not name:
+        raise UserError(f"{order.verb} has no such choice as {value!r}; say: {FAULTS[order.verb].form}")
+    if name == "WAY" and value not in packets.WAYS:
+        raise UserError(f"WAY={value}: one of {', '.join(packets.WAYS)}")
+    if name == "DELAY" and not (re.fullmatch(r"[0-9]{1,2}(\.[0-9]+)?", value) and FASTEST <= float(value) <= SLOWEST):
+        raise UserError(f"DELAY={value}: seconds, a number from {FASTEST:g} to {SLOWEST:g}")
+
+
+def check(settings: Settings, order: Order) -> Found:
+    """The containers that an order is about.
+
+    Raises:
+        UserError: it makes no sense here and now: an unknown verb, option or target, a container in the wrong state,
+            no disk to lose, no such process. Nothing was touched.
+    """
+    fault = _known(order.verb)
+    _refuse_option(order)
+    stage = stage_in_force(settings)
+    if fault.whole and order.target:
+        raise UserError(f"{order.verb} is done to the whole stage; say: make {order.verb}")
+    names = stage.nodes if fault.whole else meant(settings, order.target)
+    present = containers(settings)
+    found = {node: present[node] for node in names if node in present}
+    if order.verb == "power-cut":
+        found = {node: container for node, container in found.items() if container.status in fault.wanted}
+        if not found:
+            raise UserError(f"can't cut the power: nothing runs; bring it up first: make up STAGE={stage.number}")
+        return found
+    if (gone := [node for node in names if node not in present]) and order.verb != "start":
+        raise UserError(f"{', '.join(gone)} has no container; create it again: make heal")
     for node, container in found.items():
-        # A container that never ran is "created"; it can be started like one that ended.
-        state = "exited" if container.status == "created" else container.status
-        if state != fault.wanted:
-            raise UserError(f"can't {verb} {node}: it is {container.status}; see `make ps`, or undo all: make heal")
-    for container in found.values():
-        fault.act(settings, container)
-    return [f"{node} is {fault.done}" for node in found]
+        if _state(container) not in fault.wanted:
+            which = f": {node}" if fault.whole else f" {node}: it"
+            raise UserError(f"can't {order.verb}{which} is {container.status}; see `make ps`, or undo all: make heal")
+        if order.verb == "wipe" and ZONES[node] != "data":
+            databases = ", ".join(stage.databases)
+            raise UserError(f"{node} has no disk of its own, its image is all it needs; these have one: {databases}")
+        if order.verb == "crash" and (name := order.option or daemon(node)) not in (running := processes(container)):
+            raise UserError(f"can't crash {name} in {node}: it runs {', '.join(sorted(running)) or 'nothing to crash'}")
+    return found
 
 
-def heal(settings: Settings, found: dict[str, Container]) -> list[str]:
-    """Undo every fault of these containers. Returns what was done, in words."""
-    done = []
-    for node, container in found.items():
+def _state(container: Container) -> str:
+    # A container that never ran is "created"; it can be started like one that ended.
+    return "exited" if container.status == "created" else str(container.status)
+
+
+def carry_out(settings: Settings, order: Order) -> list[str]:
+    """Do it to every container that is meant, or to none when it makes no sense for one. What was done, in words.
+
+    Raises:
+        UserError: see check; or the engine refused half-way.
+    """
+    found = check(settings, order)
+    try:
+        return FAULTS[order.verb].act(settings, order, found)
+    except docker.errors.APIError as error:
+        raise UserError(f"`{order}` failed half-way: {error.explanation}; undo it: make heal") from error
+
+
+def heal(settings: Settings, stage: Stage, *nodes: str) -> list[str]:
+    """Undo every fault of the stage, or of what these names mean, as far as it can be seen. What was done, in words."""
+    names = [name for node in nodes for name in meant(settings, node)] or stage.nodes
+    present = containers(settings)
+    found = {name: present[name] for name in names if name in present}
+    said: dict[str, list[str]] = {}
+
+    def mend(container: Container) -> None:
+        name = container.labels["com.docker.compose.service"]
+        done = said[name] = []
         if container.status == "paused":
             container.unpause()
-            done.append(f"{node} is thawed")
-        if container.status in ("exited", "created"):
-            # It starts with a new network namespace: a packet filter of ours is gone with the old one.
+            done.append("thawed")
+        if _state(container) == "exited":
+            # It starts with a new network namespace: what lay in the old one is gone.
             container.start()
-            done.append(f"{node} is started")
-        elif mend_partition(settings, container):
-            done.append(f"{node} is connected again")
-    return done
+            done.append("started")
+        else:
+            done += packets.mend(settings, container)
+
+    at_once(mend, found)
+    packets.remove_helpers(settings, names)
+    gone = _create(settings, [name for name in names if name not in present])
+    return [f"{name} is {what}" for name in found for what in said[name]] + gone
 
 
-def mend_partition(settings: Settings, container: Container) -> bool:
-    """Take the packet filter of `partition` away; False when there was none."""
-    return filter_packets(settings, container, MEND, check="list table inet partition")
+def daemon(node: str) -> str:
+    """The process that does the node's work."""
+    return DAEMONS[node.rstrip("0123456789")]
 
 
-def filter_packets(settings: Settings, container: Container, rules: str, check: str = "") -> bool:
-    """Load nftables rules into a container's network namespace, from a helper that lives for a moment.
+def processes(container: Container) -> dict[str, list[int]]:
+    """The processes below process 1 of a container: numbers by name. The first itself is protected by the kernel."""
+    return descendants(exec_in(container, ["sh", "-c", "cat /proc/[0-9]*/status 2>/dev/null; true"]) or "")
 
-    The server itself has neither the tool nor the right. With `check`, an nft command that fails when there is
-    nothing to do, False tells that it did.
-    """
-    script = (f"nft {check} >/dev/null 2>&1 || exit 3; " if check else "") + 'printf %s "$RULES" | nft -f -'
-    try:
-        client().containers.run(
-            f"{settings.project}/edge",
-            ["-c", script],
-            entrypoint="sh",
-            environment={"RULES": rules},
-            network_mode=f"container:{container.id}",
-            cap_drop=["ALL"],
-            cap_add=["NET_ADMIN"],
-            security_opt=["no-new-privileges:true"],
-            read_only=True,
-            remove=True,
-        )
-    except docker.errors.ContainerError as error:
-        if check and error.exit_status == 3:
-            return False
-        raise UserError(f"the packet filter of {container.name} could not be set: {error.stderr!r}") from error
-    except docker.errors.ImageNotFound as error:
-        raise UserError("the image of the edge is missing; build it: make up STAGE=…") from error
-    return True
+
+def descendants(statuses: str) -> dict[str, list[int]]:
+    """The living children of process 1 and theirs, from /proc/*/status: numbers by name."""
+    parents: dict[int, int] = {}
+    names: dict[int, str] = {}
+    for status in re.split(r"^(?=Name:)", statuses, flags=re.MULTILINE)[1:]:
+        fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+        number = int(fields["Pid"])
+        parents[number] = int(fields["PPid"])
+        if not fields["State"].startswith("Z"):
+            names[number] = fields["Name"].partition(":")[0]  # "nsd: server 1"
+
+    def below_first(number: int) -> bool:
+        return number != 1 and (parents.get(number, 0) == 1 or (number in parents and below_first(parents[number])))
+
+    found: dict[str, list[int]] = {}
+    for number, name in sorted(names.items()):
+        if below_first(number):
+            found.setdefault(name, []).append(number)
+    return found

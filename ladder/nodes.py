@@ -22,8 +22,8 @@ def stage_in_force(settings: Settings) -> Stage:
     return stage_of(settings.profile)
 
 
-def targets(settings: Settings, name: str) -> dict[str, Container]:
-    """The containers that a name means on the running stage, by node name.
+def meant(settings: Settings, name: str) -> tuple[str, ...]:
+    """The nodes that a name means on the running stage, whether they have a container or not.
 
     Raises:
         UserError: unknown here, with the names that are known.
@@ -36,15 +36,25 @@ def targets(settings: Settings, name: str) -> dict[str, Container]:
     if not name:
         raise UserError(f"which one? Say NODE=…: {known(stage)}")
     if name in ROLES:
-        holders = [n for n in stage.databases if n in present and replication.role(present[n]) == name]
+        holders = tuple(n for n in stage.databases if n in present and replication.role(present[n]) == name)
         if not holders:
             raise UserError(f"no database is {name} at the moment; see: make replication")
-        return {node: present[node] for node in holders}
+        return holders
     if name not in groups and name not in stage.nodes:
         raise UserError(f"stage {stage.number} has no {name!r}. It has {known(stage)}")
-    wanted = groups.get(name, (name,))
+    return groups.get(name, (name,))
+
+
+def targets(settings: Settings, name: str) -> dict[str, Container]:
+    """The containers that a name means on the running stage, by node name.
+
+    Raises:
+        UserError: unknown here, with the names that are known; or one of them is gone.
+    """
+    wanted = meant(settings, name)
+    present = containers(settings)
     if gone := [node for node in wanted if node not in present]:
-        raise UserError(f"{', '.join(gone)} has no container; create it again: make up STAGE={stage.number}")
+        raise UserError(f"{', '.join(gone)} has no container; create it again: make heal")
     return {node: present[node] for node in wanted}
 
 

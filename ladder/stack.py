@@ -2,10 +2,12 @@
 
 import http.client
 import subprocess
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 from docker.models.containers import Container
 
-from ladder import credentials, doctor, faults, images
+from ladder import credentials, doctor, images, packets
 from ladder.console import note, out, step
 from ladder.engine import compose, compose_command, containers, explain
 from ladder.errors import UserError
@@ -43,9 +45,10 @@ def clear_the_way(settings: Settings, stage: Stage) -> None:
     for container in present.values():
         if container.status == "paused":
             container.unpause()
-    for node in stage.nodes:
-        if node in present and present[node].status == "running":
-            faults.mend_partition(settings, present[node])
+    running = [present[node] for node in stage.nodes if node in present and present[node].status == "running"]
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda container: packets.mend(settings, container), running))
+    packets.remove_helpers(settings)
     if leftovers:
         note("not on this stage, stopping: " + " ".join(leftovers))
         compose(settings, "rm", "--stop", "--force", *leftovers, profile=stage.profile, every_profile=True)
@@ -71,10 +74,7 @@ def wait_for(settings: Settings, stage: Stage) -> None:
 
         def ready() -> bool:
             present = containers(settings)
-            for job in JOBS:
-                state = present[job].attrs["State"]
-                if state["Status"] == "exited" and state["ExitCode"]:
-                    raise UserError(f"the job {job} failed:\n{last_lines(present[job])}")
+            refuse_failed_jobs(present)
             waiting = [node for node in (*stage.nodes, *JOBS) if not is_ready(node, present.get(node))]
             status.update("waiting for " + " ".join(waiting or ["the first page"]))
             if ended := [node for node in waiting if node in present and present[node].status == "exited"]:
@@ -88,6 +88,14 @@ def wait_for(settings: Settings, stage: Stage) -> None:
             return "\n".join([*said, f"Look further: make ps, make logs; then again: make up STAGE={stage.number}"])
 
         wait_until(ready, within=START_WITHIN, what=f"stage {stage.number} answers", every=0.5, hint=state)
+
+
+def refuse_failed_jobs(present: Mapping[str, Container]) -> None:
+    """Raises UserError with a job's last words if it failed."""
+    for job in JOBS:
+        state = present[job].attrs["State"]
+        if state["Status"] == "exited" and state["ExitCode"]:
+            raise UserError(f"the job {job} failed:\n{last_lines(present[job])}")
 
 
 def is_ready(node: str, container: Container | None) -> bool:
@@ -122,6 +130,7 @@ def down(settings: Settings, *, wipe: bool = False) -> None:
     for container in containers(settings).values():
         if container.status == "paused":
             container.unpause()
+    packets.remove_helpers(settings)
     credentials.ensure()
     words = ["down", "--remove-orphans", *(["--volumes"] if wipe else [])]
     compose(settings, *words, profile=settings.profile or STAGES[0].profile, every_profile=True)

@@ -48,26 +48,35 @@ def state_of(container: Container | None) -> str:
     return {"healthy": "[green]healthy[/]", "starting": "[yellow]starting[/]"}.get(word, f"[red]{word}[/]")
 
 
-def lb(settings: Settings) -> Table:
-    """The balancer's own account of its servers, from its runtime socket."""
+def servers(settings: Settings) -> list[dict[str, str]]:
+    """The balancer's own account of its servers, from its runtime socket, by HAProxy's names.
+
+    Raises:
+        UserError: there is no balancer, or it doesn't answer.
+    """
     stage = stage_in_force(settings)
     if "lb1" not in stage.nodes:
         raise UserError(f"stage {stage.number} has no balancer; stage 1 has: make up STAGE=1")
     balancer = containers(settings).get("lb1")
-    ask = "echo show stat | socat - /run/haproxy.sock"
+    ask = "echo show stat | timeout 3 socat - /run/haproxy.sock"
     said = exec_in(balancer, ["sh", "-c", ask]) if balancer and balancer.status == "running" else None
     if said is None:
         raise UserError("lb1 does not answer; see: make ps, or undo all faults: make heal")
     rows = [row for row in csv.DictReader(io.StringIO(said.removeprefix("# "))) if row["pxname"] == "web"]
-    servers = [row for row in rows if row["svname"] != "BACKEND"]
-    total = sum(int(row["stot"]) for row in servers)
+    return [row for row in rows if row["svname"] != "BACKEND"]
+
+
+def lb(settings: Settings) -> Table:
+    """The balancer's servers: state, share of the requests, what was tried again."""
+    found = servers(settings)
+    total = sum(int(row["stot"]) for row in found)
     title = f"lb1: {settings.lb_algorithm}, {settings.lb_mode}, {total} requests since its start"
     table = Table(title=title, title_justify="left")
     for column in ("server", "state", "part"):
         table.add_column(column)
     for column in ("sessions", "requests", "share", "req/s", "errors", "retried", "redispatched"):
         table.add_column(column, justify="right")
-    for row in servers:
+    for row in found:
         requests = int(row["stot"])
         table.add_row(
             row["svname"],

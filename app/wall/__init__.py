@@ -116,11 +116,11 @@ def create_app(settings: Settings | None = None, database: Database | None = Non
 
     @app.get("/healthz")
     def healthz() -> Response:
-        """Whether this server can answer at all.
+        """Whether this server can answer at all, and the version that it runs.
 
         The database is not asked, or one that is down would take every app server out with it.
         """
-        return Response("ok\n", mimetype="text/plain")
+        return Response("ok\n", mimetype="text/plain", headers={"X-App-Version": settings.version})
 
     return app
 

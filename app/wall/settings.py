@@ -32,6 +32,7 @@ class Settings:
     db_name: str = "foobar"
     db_max_lag: int = 5
     server_name: str = "app"
+    version: str = "1"
     cookie_secure: bool = False
     workers: int = 2
     threads: int = 8
@@ -115,6 +116,7 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         db_name=reader.word("DB_NAME", "foobar"),
         db_max_lag=reader.number("DB_MAX_LAG_SECONDS", 5, 0, 3600),
         server_name=reader.word("APP_NAME", socket.gethostname()),
+        version=reader.word("APP_VERSION", "1"),
         cookie_secure=reader.flag("COOKIE_SECURE"),
         workers=reader.number("GUNICORN_WORKERS", 2, 1, 16),
         threads=reader.number("GUNICORN_THREADS", 8, 1, 64),

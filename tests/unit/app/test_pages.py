@@ -308,7 +308,7 @@ def test_headers_everywhere(client: FlaskClient, path: str) -> None:
 def test_health_asks_no_database(client: FlaskClient, tier: Tier) -> None:
     tier.nothing()
     answer = client.get("/healthz")
-    assert (answer.status_code, answer.text) == (200, "ok\n")
+    assert (answer.status_code, answer.text, answer.headers["X-App-Version"]) == (200, "ok\n", "1")
 
 
 class Outline(HTMLParser):
