@@ -1,14 +1,14 @@
 # The front desk: every command has its line here, its logic is in ladder/. `make` alone prints the help.
 .DEFAULT_GOAL := help
 LADDER := @ladder/bootstrap && .venv/bin/python -m ladder
-TEST := @ladder/bootstrap tests/requirements.txt && .venv/bin/python -m pytest
+TEST := @ladder/bootstrap tests/requirements.txt && .venv/bin/python -m coverage run -m pytest
 
 ##@ Climb
 up: ## STAGE=n        bring the site up on rung n: 0 simple, 1 distributed
 	$(LADDER) up
 down: ##                take it down; every message is kept
 	$(LADDER) down
-wipe: ##                take it down and remove the data with it
+wipe: ## [NODE=name]    take it down and remove the data with it; NODE: that database alone loses its disk
 	$(LADDER) wipe
 diff: ## STAGE=n        what rung n adds to the one before
 	$(LADDER) diff
@@ -32,27 +32,49 @@ replication: ##                databases: who is what, GTIDs, lag
 ##@ Break and heal (NODE: a container, server1, server2, primary, replica)
 kill: ## NODE=name      SIGKILL, as in a power cut
 	$(LADDER) kill
-start: ## NODE=name      start what was killed
+stop: ## NODE=name      stop it cleanly: it may finish what it does
+	$(LADDER) stop
+start: ## NODE=name      start what was killed or stopped
 	$(LADDER) start
+crash: ## NODE=name      SIGKILL to the daemon's processes alone; PROCESS=name chooses others
+	$(LADDER) crash
 pause: ## NODE=name      freeze: it accepts connections and answers nothing
 	$(LADDER) pause
 unpause: ## NODE=name      thaw
 	$(LADDER) unpause
-partition: ## NODE=name      cut it off from all others, by packet filter
+partition: ## NODE=name      cut it off from all others, by packet filter; WAY=in or out: one way only
 	$(LADDER) partition
+slow: ## NODE=name      what it sends leaves DELAY=0.3 seconds later
+	$(LADDER) slow
+restart: ## NODE=name      stop it cleanly and start it again
+	$(LADDER) restart
+recreate: ## NODE=name      a new container in its place
+	$(LADDER) recreate
+power-cut: ##                SIGKILL to all containers at once
+	$(LADDER) power-cut
+deploy: ##                a new version of the application, one server after the other
+	$(LADDER) deploy
 heal: ## [NODE=name]    undo every fault
 	$(LADDER) heal
 
 ##@ Prove
 test: ##                everything, in a stack of its own; ARGS=… goes to pytest
 	$(TEST) $(ARGS)
+	$(if $(ARGS),,@.venv/bin/python -m coverage report)
+drill: ## FAULT="…"      steady visitors, a fault, its healing, and a verdict with a picture; READS, WRITES, SECONDS
+	$(LADDER) drill
+check: ## RECORD=file    the verdict of a drill's record, again
+	$(LADDER) check
+scoreboard: ## [RUNS=1]      every drill on every rung, in a stack of its own, into docs/scoreboard.md
+	$(LADDER) scoreboard
 bench: ##                what each hop costs: pages a second, as ratios
 	$(LADDER) bench
 lock: ##                lock the Python packages again, with hashes
 	$(LADDER) lock
 
 help:
-	@awk 'BEGIN {FS = ": ## *"} /^##@ / {print "\n" substr($$0, 5)} /^[a-z]+: ##/ {printf "  make %-12s %s\n", $$1, substr($$0, index($$0, "## ") + 3)}' Makefile
+	@awk 'BEGIN {FS = ": ## *"} /^##@ / {print "\n" substr($$0, 5)} /^[a-z-]+: ##/ {printf "  make %-12s %s\n", $$1, substr($$0, index($$0, "## ") + 3)}' Makefile
 
-.PHONY: up down wipe diff doctor open hosts ps logs lb replication kill start pause unpause partition heal \
-	test bench lock help
+.PHONY: up down wipe diff doctor open hosts ps logs lb replication \
+	kill stop start crash pause unpause partition slow restart recreate power-cut deploy heal \
+	test drill check scoreboard bench lock help

@@ -5,6 +5,7 @@ import fcntl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import click
 
@@ -12,7 +13,11 @@ from ladder import bench as benchmark
 from ladder import browser, faults, lock, rungs, stack, views
 from ladder import doctor as examination
 from ladder.console import err, note, out, step
-from ladder.engine import compose_command, containers
+from ladder.drills import campaign
+from ladder.drills import drill as drills
+from ladder.drills import record as records
+from ladder.drills.promises import PROMISES
+from ladder.engine import compose_command
 from ladder.errors import UserError
 from ladder.nodes import stage_in_force, targets
 from ladder.settings import ROOT, Settings, load
@@ -84,8 +89,12 @@ def down() -> None:
 
 
 @cli.command()
-def wipe() -> None:
-    """Take the stack down and remove the data."""
+@node_argument
+def wipe(node: str) -> None:
+    """Take the stack down and remove the data; with a node, that database loses its disk."""
+    if node:
+        _break(faults.Order("wipe", node))
+        return
     settings = load()
     with alone(settings):
         stack.down(settings, wipe=True)
@@ -158,19 +167,24 @@ def replication() -> None:
     out.print(views.databases(load()))
 
 
-def _fault_command(verb: str) -> Callable[[str], None]:
-    def command(node: str) -> None:
-        settings = load()
-        with alone(settings):
-            for line in faults.inflict(settings, verb, targets(settings, node)):
-                out.print(line)
-
-    command.__doc__ = f"{verb.capitalize()} a container, server or role."
-    return command
+def _break(order: faults.Order) -> None:
+    settings = load()
+    with alone(settings):
+        for line in faults.carry_out(settings, order):
+            out.print(line)
 
 
-for _verb in faults.FAULTS:
-    cli.command(_verb)(node_argument(_fault_command(_verb)))
+def _fault_command(fault: faults.Fault) -> Callable[..., None]:
+    def command(node: str, option: str = "") -> None:
+        _break(faults.Order(fault.verb, node, option))
+
+    command.__doc__ = f"Do it: {fault.form}."
+    return click.argument("option", envvar=fault.option, default="")(command) if fault.option else command
+
+
+for _fault in faults.FAULTS.values():
+    if _fault.verb not in cli.commands:  # wipe
+        cli.command(_fault.verb)(node_argument(_fault_command(_fault)))
 
 
 @cli.command()
@@ -180,13 +194,51 @@ def heal(node: str) -> None:
     settings = load()
     stage = stage_in_force(settings)
     with alone(settings):
-        present = containers(settings)
-        found = targets(settings, node) if node else {n: present[n] for n in stage.nodes if n in present}
-        for line in faults.heal(settings, found) or ["nothing was broken"]:
+        for line in faults.heal(settings, stage, *filter(None, [node])) or ["nothing was broken"]:
             out.print(line)
         if not node:
             stack.wait_for(settings, stage)
             out.print("all is well")
+
+
+@cli.command()
+@click.argument("fault", envvar="FAULT", default="")
+@click.option("--seconds", envvar="SECONDS", default=drills.SECONDS)
+@click.option("--reads", envvar="READS", default=drills.READS)
+@click.option("--writes", envvar="WRITES", default=drills.WRITES)
+def drill(fault: str, seconds: float, reads: float, writes: float) -> None:
+    """Steady visitors, a fault, its healing, and a verdict."""
+    settings = load()
+    stage = stage_in_force(settings)
+    if not fault:
+        raise UserError(f'which one? For example: make drill FAULT="{next(iter(PROMISES[stage.number]))}"')
+    plan = drills.plan(fault, seconds, reads, writes)
+    with alone(settings):
+        step(f"drill on stage {stage.number}, {stage.title}: {plan}")
+        path = drills.conduct(settings, plan, note)
+    _report(path)
+
+
+@cli.command()
+@click.argument("record", envvar="RECORD", type=click.Path(path_type=Path))
+def check(record: Path) -> None:
+    """The verdict of a drill's record, again."""
+    _report(record)
+
+
+def _report(path: Path) -> None:
+    try:
+        for line in drills.report(records.load(path)):
+            out.print(line, markup=False)
+    finally:
+        out.print(f"record:  {path}\npicture: {drills.draw(path)}", markup=False)
+
+
+@cli.command()
+@click.option("--runs", envvar="RUNS", default=1)
+def scoreboard(runs: int) -> None:
+    """Every drill on every stage, in a stack of its own, into docs/scoreboard.md."""
+    campaign.run(runs, step, note)
 
 
 @cli.command()

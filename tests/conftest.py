@@ -4,29 +4,29 @@ The stack is brought up the way a user does it, by make, and only when a test as
 run one after another, so that a run climbs the ladder once; each may rely on nothing but a healthy stage.
 """
 
-import hashlib
-import os
-import socket
+import re
 import subprocess
 import uuid
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import httpx
 import pytest
 from docker.models.containers import Container
 
-from ladder import doctor, images, settings
+from ladder import aside, doctor, images, settings
+from ladder.drills import site
+from ladder.drills.checker import Verdict, check, sentence
+from ladder.drills.record import Record, load
 from ladder.engine import containers
 from ladder.faults import FAULTS
 from ladder.nodes import targets
 from ladder.settings import ROOT, Settings
 from ladder.stages import STAGES, Stage, stage_of
 from ladder.wait import wait_until
-from tests.traffic import History, Traffic, doubled, lost
+from tests.traffic import Traffic
 
-ENV_FILE = ".ladder/test.env"
 LOGS = ROOT / ".ladder/test-logs"
 PASSWORD = "correct horse battery"
 
@@ -185,66 +185,40 @@ class Stack:
         found.headers["Authorization"] = f"Bearer {made.json()['token']}"
         return found
 
-    def keeps_promises(self, run: str, history: History) -> None:
+    def keeps_promises(self, run: str, history: Record) -> None:
         """Every acknowledged write is on every database node, once. A replica may take a moment."""
 
-        def look(node: str) -> tuple[list[object], list[str]]:
-            rows = self.sql(node, f"SELECT id, body FROM messages WHERE body LIKE '{run} %'")
-            stored = [(int(number), text) for number, text in rows]
-            return [*lost(history, stored)], doubled(stored)
+        def wrong() -> list[str]:
+            holdings = site.holdings(self.settings, self.stage, run)
+            verdicts = [check(replace(history, stored=(replace(stored, role="primary"),))) for stored in holdings]
+            missing = {*self.stage.databases} - {stored.node for stored in holdings}
+            return [*missing, *(text for verdict in verdicts for text in (*verdict.lost, *verdict.twice))]
 
         assert history.of("write", "ok"), "no write was acknowledged, so nothing is proven"
-        for node in self.stage.databases:
-            wait_until(
-                lambda node=node: look(node) == ([], []),  # type: ignore[misc]
-                within=20,
-                what=f"{node} has every acknowledged write, once",
-                hint=lambda node=node: "lost: {}\ndoubled: {}".format(*look(node)),  # type: ignore[misc]
-            )
-
-
-def free_port(*, udp: bool = False) -> int:
-    """A port that nobody has at the moment, for TCP and, if asked, UDP."""
-    while True:
-        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as datagram:
-            tcp.bind(("127.0.0.1", 0))
-            port: int = tcp.getsockname()[1]
-            if not udp:
-                return port
-            try:
-                datagram.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
+        wait_until(
+            lambda: not wrong(),
+            within=20,
+            what="every database has every acknowledged write, once",
+            hint=lambda: f"wrong: {wrong()}",
+        )
 
 
 @pytest.fixture(scope="session")
-def the_stack() -> Iterator[Stack]:
+def machine() -> None:
+    """A machine as `make up` leaves it: on a bare one, Compose and Buildx are installed first."""
+    doctor.mend(list(doctor.examine(aside.checked({}))), print)
+
+
+@pytest.fixture(scope="session")
+def the_stack(machine: None) -> Iterator[Stack]:
     """The run's only stack; gone without a trace at the end."""
-    project = "foobar-test-" + hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("COMPOSE_")} | {
-        "COMPOSE_PROJECT_NAME": project,
-        "COMPOSE_ENV_FILES": ENV_FILE,
-        "HTTP_PORT": str(free_port()),
-        "DNS_PORT": str(free_port(udp=True)),
-    }
-    for number in range(90, 250):
-        environment["SUBNET_PREFIX"] = f"10.{number}"
-        defaults = {key: environment.get(key, value) for key, value in DEFAULTS.items()}
-        values = settings.check(defaults, "")
-        if doctor.check_subnet(values).ok:
-            break
-    (ROOT / ".ladder").mkdir(exist_ok=True)
-    (ROOT / ENV_FILE).write_text("")
-    stack = Stack(values, environment)
+    environment = aside.values("test")
+    stack = Stack(aside.checked(environment), environment)
     stack.make("wipe")  # what an interrupted run may have left
     yield stack
     stack.make("wipe")
     images.forget(stack.settings)
-    (ROOT / ENV_FILE).unlink()
-
-
-DEFAULTS = settings.read(settings.DEFAULTS)
+    (ROOT / environment["COMPOSE_ENV_FILES"]).unlink()
 
 
 @pytest.fixture
@@ -275,15 +249,36 @@ def author(stack: Stack) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
-def traffic(stack: Stack, author: httpx.Client) -> Iterator[Traffic]:
+def traffic(stack: Stack, author: httpx.Client, tmp_path: Path) -> Iterator[Traffic]:
     """Steady reads and writes through the published port, already flowing."""
-    token = author.headers["Authorization"].removeprefix("Bearer ")
-    found = Traffic(stack.settings.address, stack.settings.http_port, token)
+    found = Traffic(stack.settings, author.headers["Authorization"].removeprefix("Bearer "), tmp_path)
     try:
-        found.start()
         yield found
     finally:
         found.stop()
+
+
+Drilled = Callable[[str], tuple[Record, Verdict]]
+
+
+@pytest.fixture
+def drilled(stack: Stack) -> Drilled:
+    """Run a drill as a user does, by make, which fails if a promise is broken; its record and verdict.
+
+    A void one, in which the visitor was held up by a busy machine, is no verdict, and is run again.
+    """
+
+    def run(fault: str) -> tuple[Record, Verdict]:
+        for _ in range(3):
+            done = stack.make("drill", FAULT=fault)
+            record = load(ROOT / re.findall(r"^record: +(\S+)$", done.stdout, re.MULTILINE)[0])
+            verdict = check(record)
+            if not verdict.void:
+                assert done.returncode == 0, done.stdout + done.stderr
+                return record, verdict
+        pytest.fail(sentence(verdict))
+
+    return run
 
 
 Measure = Callable[[str, object], None]

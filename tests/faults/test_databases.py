@@ -3,64 +3,17 @@
 import time
 import uuid
 
-import httpx
 import pytest
 
 from ladder.engine import client
 from ladder.wait import wait_until
 from tests.conftest import Measure, Stack
-from tests.stages.test_api import problem
-from tests.traffic import FAULTS, Traffic
+from tests.traffic import Traffic
 
-ALLOWED_FAILED_READS = 0
-WATCHED_READS = 50
-"""Reads sent while a fault lasts, and their answers, however late."""
-WRITES_AGAIN_WITHIN = 60.0
-"""Seconds from the end of `make heal` to three successive writes."""
 FILLED_WITHIN = 120.0
 """Seconds until a replica that has to be filled by clone replicates again."""
 
 pytestmark = pytest.mark.stage(1)
-
-
-def test_loss_of_the_primary_holds_writes_and_no_read(
-    stack: Stack, traffic: Traffic, author: httpx.Client, measure: Measure
-) -> None:
-    primary = stack.holder("primary")
-    for verb, undo in FAULTS:
-        struck = time.monotonic()
-        assert primary in stack.must(verb, NODE="primary")
-        traffic.more("read", WATCHED_READS)
-        held = author.post("/api/messages", json={"body": f"held {uuid.uuid4().hex}"})
-        assert "Writing is paused" in problem(held, 503)["detail"]
-        assert int(held.headers["Retry-After"]) > 0
-        assert author.get("/").status_code == 200
-        stack.must(undo, NODE=primary)
-        back = traffic.recovers("write", within=WRITES_AGAIN_WITHIN)
-        measure(f"{verb}: seconds from its end to writing", round(back, 1))
-        measure(verb, traffic.history().between(struck, time.monotonic()).summary())
-    history = traffic.stop()
-
-    assert len(history.bad("read")) <= ALLOWED_FAILED_READS, history.told("read")
-    assert {w.status for w in history.bad("write")} == {503}, history.told("write")
-    assert stack.holder("primary") == primary, "a replica promoted itself"
-    stack.keeps_promises(traffic.run, history)
-
-
-def test_power_cut_of_the_server_with_the_primary_costs_no_read(
-    stack: Stack, traffic: Traffic, measure: Measure
-) -> None:
-    assert stack.holder("primary") in stack.must("kill", NODE="server1"), "the primary is on the other server"
-    traffic.more("read", WATCHED_READS)
-    stack.must("start", NODE="server1")
-    measure("seconds from start to writing", round(traffic.recovers("write", within=WRITES_AGAIN_WITHIN), 1))
-    traffic.sees("web1", "app1", within=30)
-    history = traffic.stop()
-
-    measure("history", history.summary())
-    assert len(history.bad("read")) <= ALLOWED_FAILED_READS, history.told("read")
-    assert history.bad("write"), "writes went on without a primary"
-    stack.keeps_promises(traffic.run, history)
 
 
 def test_pages_say_that_writing_is_held(stack: Stack) -> None:
@@ -99,7 +52,7 @@ def test_a_replica_recreated_empty_fills_itself_by_clone(stack: Stack, traffic: 
     stack.is_up(1)
     wait_until(lambda: stack.holder("replica") == replica, within=FILLED_WITHIN, what=f"{replica} is the replica again")
     took = time.monotonic() - begun
-    history = traffic.stop()
+    history = traffic.finish()
 
     measure("seconds until it replicates, make up included", round(took, 1))
     measure("history", history.summary())
@@ -134,7 +87,7 @@ def test_a_replica_that_was_away_too_long_fills_itself_by_clone(
         what=f"{replica} replicates again",
     )
     measure("seconds until it replicates", round(time.monotonic() - begun, 1))
-    history = traffic.stop()
+    history = traffic.finish()
     measure("history", history.summary())
     assert not history.bad("read"), history.told("read")
     stack.keeps_promises(traffic.run, history)
@@ -167,7 +120,7 @@ def test_a_replica_with_data_of_its_own_is_discarded_and_says_so(
     )
     measure("seconds until it replicates", round(time.monotonic() - begun, 1))
     traffic.recovers("read", within=30)
-    history = traffic.stop()
+    history = traffic.finish()
 
     measure("history", history.summary())
     for node in stack.stage.databases:

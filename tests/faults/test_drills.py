@@ -1,0 +1,60 @@
+"""A short set of the drills: each rung keeps its promises, and what it can't promise is seen to break.
+
+The full set is `make scoreboard`; limits and their reasons are in ladder/drills/promises.py.
+"""
+
+import pytest
+
+from tests.conftest import Drilled, Measure
+
+
+@pytest.mark.stage(0)
+@pytest.mark.parametrize("fault", ["kill app1", "pause primary", "power-cut", "deploy"])
+def test_any_part_down_is_the_site_down(drilled: Drilled, measure: Measure, fault: str) -> None:
+    """The stated flaw, shown."""
+    record, verdict = drilled(fault)
+    measure(fault, verdict.reads)
+    assert verdict.reads.bad, "nobody noticed: then this stage has a flaw less than it says"
+    assert verdict.reads.until_healed == (fault != "deploy")
+    if fault == "kill app1":
+        # As long as nginx is there, it answers in time: a page, not a hanging browser.
+        assert not record.of("read", "unknown")
+        assert {read.status for read in record.of("read", "failed")} <= {502, 503, 504}
+
+
+@pytest.mark.stage(1)
+@pytest.mark.parametrize(
+    "fault", ["kill web1", "pause app1", "partition server2", "kill replica", "deploy", "kill web1 then kill web2"]
+)
+def test_nobody_notices(drilled: Drilled, measure: Measure, fault: str) -> None:
+    """The promise says so: no failed read or write, nothing lost, nothing twice."""
+    _, verdict = drilled(fault)
+    measure(fault, verdict.streams)
+
+
+@pytest.mark.stage(1)
+@pytest.mark.parametrize("fault", ["kill server1", "pause primary"])
+def test_without_its_primary_the_site_reads_on(drilled: Drilled, measure: Measure, fault: str) -> None:
+    record, verdict = drilled(fault)
+    measure(fault, verdict.streams)
+    assert verdict.writes.until_healed, "writes went on without a primary"
+    assert {write.status for write in record.of("write", "failed")} == {503}
+
+
+@pytest.mark.stage(1)
+@pytest.mark.parametrize("fault", ["partition lb1", "power-cut"])
+def test_without_its_balancer_or_all_of_it_the_site_is_gone_and_comes_back(
+    drilled: Drilled, measure: Measure, fault: str
+) -> None:
+    _, verdict = drilled(fault)
+    measure(fault, verdict.streams)
+    assert verdict.reads.until_healed, "nobody noticed: then this stage has a flaw less than it says"
+
+
+@pytest.mark.stage(1)
+def test_asynchronous_replication_can_lose_acknowledged_writes(drilled: Drilled, measure: Measure) -> None:
+    """The primary's disk is lost with a binary log that the replica never received. Provoked on purpose."""
+    record, verdict = drilled("partition replica and wipe primary")
+    measure("acknowledged writes lost", f"{len(verdict.lost)} of {len(record.of('write', 'ok'))}")
+    assert verdict.lost, "nothing was lost: then this stage has a flaw less than it says"
+    assert not verdict.twice
