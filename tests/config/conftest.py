@@ -12,6 +12,11 @@ from ladder.stages import STAGES, Stage
 SCRATCH = "foobar-config-test"
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _machine(machine: None) -> None:
+    """Every test here asks Compose or the engine."""
+
+
 @pytest.fixture(scope="session")
 def values() -> Settings:
     """The defaults, under a project name of their own, whatever the user's .env says."""

@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 from ladder import settings
+from ladder.drills import promises
 from ladder.faults import FAULTS
 from ladder.settings import ROOT
 from ladder.stages import STAGES, Stage
@@ -20,11 +21,13 @@ HEADINGS = [
     "Break it",
     "What still breaks",
 ]
+UNDOING = {"start", "unpause"}
+FAULT_HEADINGS = ["What we do", "What you see", "Why", "How to heal"]
 
 
 def targets() -> set[str]:
     """The commands of the Makefile."""
-    return set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    return set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
 def test_every_command_is_in_the_docs_and_in_the_help() -> None:
@@ -35,7 +38,7 @@ def test_every_command_is_in_the_docs_and_in_the_help() -> None:
 
 
 def test_the_docs_name_no_command_that_is_not_there() -> None:
-    for used in set(re.findall(r"(?:`|^\$ |^)make ([a-z]+)", TEXT, re.MULTILINE)):
+    for used in set(re.findall(r"(?:`|^\$ |^)make ([a-z-]+)", TEXT, re.MULTILINE)):
         assert used in targets(), f"the docs say make {used}"
 
 
@@ -44,9 +47,25 @@ def test_every_value_is_in_the_docs() -> None:
         assert name in TEXT, name
 
 
-def test_every_fault_is_in_the_docs() -> None:
-    for verb in FAULTS:
-        assert f"make {verb}" in TEXT, verb
+@pytest.mark.parametrize("verb", [verb for verb in FAULTS if verb not in UNDOING])
+def test_every_fault_has_its_page_with_the_same_headings(verb: str) -> None:
+    page = (ROOT / f"docs/faults/{verb}.md").read_text()
+    assert re.findall(r"^## (.+)$", page, re.MULTILINE) == FAULT_HEADINGS
+    assert f"$ make {verb}" in page, "no transcript"
+    assert f"docs/faults/{verb}.md" in README
+
+
+def test_every_page_is_of_a_fault() -> None:
+    assert {page.stem for page in (ROOT / "docs/faults").glob("*.md")} == {*FAULTS} - UNDOING
+
+
+def test_every_option_of_a_fault_is_on_its_page() -> None:
+    for verb, fault in FAULTS.items():
+        assert not fault.option or f"`{fault.option}=" in (ROOT / f"docs/faults/{verb}.md").read_text(), verb
+
+
+def test_the_promises_in_the_docs_are_those_of_the_table() -> None:
+    assert (ROOT / "docs/promises.md").read_text() == promises.page(), "write it again: make scoreboard does"
 
 
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.profile)
