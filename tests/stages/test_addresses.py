@@ -24,6 +24,7 @@ def address(stack: Stack, node: str, zone: str) -> str:
 def squatter(stack: Stack, node: str) -> Iterator[None]:
     """The container is gone, and another one has its address in the web zone."""
     old = address(stack, node, "web")
+    network = f"{stack.settings.project}_web"
     stack.up = -1
     stack.compose("rm", "--stop", "--force", node)
     other = client().containers.run(
@@ -31,7 +32,8 @@ def squatter(stack: Stack, node: str) -> Iterator[None]:
         ["300"],
         entrypoint="sleep",
         name=f"{stack.settings.project}-squatter",
-        network=f"{stack.settings.project}_web",
+        network=network,
+        networking_config={network: client().api.create_endpoint_config(ipv4_address=old)},
         detach=True,
         init=True,
     )

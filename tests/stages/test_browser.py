@@ -16,10 +16,11 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
 
 from ladder import images
+from ladder.aside import free_port
 from ladder.engine import client
 from ladder.settings import ROOT
 from ladder.wait import wait_until
-from tests.conftest import PASSWORD, Stack, free_port
+from tests.conftest import PASSWORD, Stack
 
 SITE = "http://www.foobar.com"
 SCREENSHOTS = ROOT / ".ladder/test-screenshots"
@@ -171,8 +172,9 @@ def test_somebody_joins_writes_changes_takes_down_and_leaves(stack: Stack, brows
 
 
 def articles(browser: WebDriver, text: str) -> list[Any]:
-    """The messages with a text in them."""
-    return [a for a in browser.find_elements(By.CSS_SELECTOR, "article") if text in a.text]
+    """The messages with a text in them. Asked in one go: between two questions the page may be another."""
+    search = "return [...document.querySelectorAll('article')].filter(a => a.innerText.includes(arguments[0]))"
+    return list(browser.execute_script(search, text))
 
 
 @pytest.mark.stage(1)

@@ -9,12 +9,13 @@ import uuid
 import pytest
 
 from ladder import doctor, images, settings
+from ladder.aside import free_port
 from ladder.engine import containers
 from ladder.rungs import render
 from ladder.settings import ROOT
 from ladder.stages import JOBS, STAGES
 from ladder.wait import wait_until
-from tests.conftest import Measure, Stack, free_port
+from tests.conftest import Measure, Stack
 
 INTERRUPTED_AFTER = (2.0, 6.0)
 """Seconds into `make up`: while it looks at the machine or builds, and while containers start."""

@@ -96,7 +96,7 @@ def test_unknown_stage(stack: Stack, verb: str, stage_: str) -> None:
 
 
 @pytest.mark.stage(0, 1)
-@pytest.mark.parametrize("verb", ["kill", "start", "pause", "unpause", "partition"])
+@pytest.mark.parametrize("verb", ["kill", "start", "crash", "partition", "slow", "recreate"])
 def test_unknown_and_missing_node(stack: Stack, verb: str) -> None:
     assert "NODE=" in refused(stack, verb)
     said = refused(stack, verb, NODE="web9")
