@@ -10,6 +10,7 @@ request learns by an error (`suspect`) counts at once, until the node has answer
 from __future__ import annotations
 
 import logging
+import math
 import random
 import threading
 import time
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 PROBE_EVERY = 1.0  # seconds between two questions to the same node
 CONNECT_TIMEOUT = 0.5
 ANSWER_TIMEOUT = 1.0  # seconds for each answer; less takes a busy laptop for a dead node
+MUCH_SLOWER = 0.2  # seconds by which a replica may answer later than the primary and still be read from
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class NodeState:
     replica: bool = False
     replicating: bool = False  # both threads run
     seconds_behind: int | None = None
+    took: float = 0.0  # seconds until it had answered one question
     address: str | None = None  # spares requests the name look-up, which can hang when it is gone
 
     @property
@@ -63,11 +66,14 @@ class Snapshot:
     def of(cls, nodes: Iterable[NodeState], *, max_lag: int, settled: bool = True) -> Snapshot:
         """Sort the nodes.
 
-        A replica is fresh if both its threads run and it is at most `max_lag` seconds behind.
+        A replica is fresh if both its threads run, it is at most `max_lag` seconds behind and
+        answers about as quickly as the primary: one whose every answer is late would soon have
+        every thread of ours waiting. On a busy machine all are slow, which is no reason.
         Two that call themselves writable mean no writer: better held than torn.
         """
         nodes = tuple(nodes)
         writable = [node.name for node in nodes if node.answers and node.writable]
+        quickest = min((node.took for node in nodes if node.name in writable), default=math.inf)
         fresh = tuple(
             node.name
             for node in nodes
@@ -76,6 +82,7 @@ class Snapshot:
             and node.replicating
             and node.seconds_behind is not None
             and node.seconds_behind <= max_lag
+            and node.took <= quickest + MUCH_SLOWER
         )
         rest = [
             node.name
@@ -141,8 +148,10 @@ class MySQLProbe:
             )
             self._address = self._connection._sock.getpeername()[0]
         with self._connection.cursor() as cursor:
+            asked = time.monotonic()
             cursor.execute("SELECT @@global.read_only OR @@global.super_read_only AS read_only")
             writable = not cursor.fetchone()["read_only"]
+            took = time.monotonic() - asked
             cursor.execute("SHOW REPLICA STATUS")
             status: dict[str, Any] = cursor.fetchone() or {}
         return NodeState(
@@ -152,6 +161,7 @@ class MySQLProbe:
             replica=bool(status),
             replicating=bool(status) and status["Replica_IO_Running"] == status["Replica_SQL_Running"] == "Yes",
             seconds_behind=status.get("Seconds_Behind_Source"),
+            took=took,
             address=self._address,
         )
 

@@ -74,8 +74,7 @@ PROMISES: dict[int, dict[str, Promise]] = {
         **each("restart", "web1", UNNOTICED),
         **each("recreate", "app1 replica", UNNOTICED),
         **each("slow", "web1 app1", SLOWED),
-        # Slow is not dead: it goes on being asked, until every thread of the application waits for it.
-        **each("slow", "replica", NOTHING_LOST),
+        **each("slow", "replica", UNNOTICED),
         "wipe replica": UNNOTICED,
         "wipe primary": Promise(failed_reads=0, lost=None),
         "partition replica and wipe primary": ANYTHING,

@@ -44,14 +44,23 @@ def test_a_single_node_does_both() -> None:
         replace(REPLICA, seconds_behind=6),
         replace(REPLICA, seconds_behind=None),
         replace(REPLICA, replicating=False),
+        replace(REPLICA, took=0.3),
     ],
 )
-def test_a_replica_behind_or_broken_is_the_last_choice(replica: NodeState) -> None:
+def test_a_replica_behind_broken_or_slow_is_the_last_choice(replica: NodeState) -> None:
     assert snapshot(PRIMARY, replica).readers() == ("db1", "db2")
 
 
 def test_a_replica_at_the_limit_is_fresh() -> None:
     assert snapshot(PRIMARY, replace(REPLICA, seconds_behind=5)).readers()[0] == "db2"
+
+
+def test_where_all_are_slow_no_replica_is_left_out() -> None:
+    assert snapshot(replace(PRIMARY, took=0.3), replace(REPLICA, took=0.45)).readers()[0] == "db2"
+
+
+def test_without_a_primary_a_slow_replica_is_as_good_as_any() -> None:
+    assert snapshot(NodeState("db1"), replace(REPLICA, took=0.9)).fresh_replicas == ("db2",)
 
 
 def test_stale_reads_beat_none() -> None:
