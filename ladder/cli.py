@@ -39,6 +39,13 @@ def main() -> None:
     except UserError as error:
         err.print(f"[bold red]ladder:[/] {error}", markup=True)
         sys.exit(1)
+    except click.BadParameter as error:
+        # Whoever says make knows the value's name, not the option's.
+        name = error.param.envvar if error.param else None
+        err.print(
+            f"[bold red]ladder:[/] {name}: {error.message}" if name else error.format_message(), markup=bool(name)
+        )
+        sys.exit(1)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

@@ -1,7 +1,7 @@
 """The judge can judge: with a guard of the stack taken out, the same drill turns the right figure red.
 
 House rule: a test that can't fail is a defect. The guards are those of haproxy.cfg, of the application's choice of a
-database and of its idempotency keys; forged records are in tests/unit/ladder/test_checker.py.
+database and of its idempotency keys; forged records are judged in tests/unit/ladder/test_checker.py.
 """
 
 import re

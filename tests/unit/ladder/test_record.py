@@ -21,23 +21,13 @@ from ladder.drills.record import (
     request_line,
 )
 from ladder.errors import UserError
+from tests.unit.ladder.forged import lines_of
 
 BEGIN = Begin(
     "0123456789ab", 1, "kill web1", 100.0, 20.0, 10.0, "2026-01-01T00:00:00+00:00", "kill web1", "abc", "2 cores"
 )
 READ = Request("read", 0.01, 0.0102, 0.0123, "ok", "kept", 200, "lb1, web1, app1, db2", newest=7)
 WRITE = Request("write", 0.05, 0.0501, 10.05, "unknown", "new", text="0123456789ab 1", said="TimeoutError: ")
-
-
-def lines_of(record: Record) -> list[str]:
-    """A record as visitor and drill write it."""
-    lines = [line("begin", **asdict(record.begin)), *map(request_line, record.requests)]
-    lines += [line("fault", **asdict(fault)) for fault in record.faults]
-    lines += [line("heal", **asdict(heal)) for heal in record.heals]
-    lines += [line("redundant", at=at) for at in record.redundant]
-    if record.cpu is not None:
-        lines.append(line("visitor", at=record.end, cpu=record.cpu))
-    return lines + [line("stored", at=record.end, **asdict(node)) for node in record.stored]
 
 
 def some(chance: random.Random) -> Record:

@@ -1,21 +1,16 @@
 """The visitor tells the truth about a server that misbehaves: the real one, in its process, against a small site."""
 
 import asyncio
-import itertools
-import json
 import signal
 import socket
-import struct
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import closing, suppress
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
@@ -23,101 +18,22 @@ from ladder.drills.checker import check
 from ladder.drills.record import Begin, Moment, Record, Request, line, load, parse
 from ladder.settings import ROOT
 from ladder.wait import wait_until
+from tests.unit.ladder.fakes import (
+    ACKNOWLEDGED,
+    LIST,
+    WALL,
+    WITHIN,
+    Asked,
+    Behaviour,
+    Site,
+    Stall,
+    answer,
+    content,
+    saying,
+    well,
+)
 
-T = TypeVar("T")
 RUN, TOKEN = "0123456789ab", "a-token"
-WITHIN = 60.0
-"""Seconds for what takes one or two on an idle machine."""
-
-
-@dataclass(frozen=True)
-class Asked:
-    """One request, as the site got it."""
-
-    words: str
-    """Method and path."""
-    headers: dict[str, str]
-    body: str
-    connection: int
-    """The number of its connection."""
-    turn: int
-    """0 for the first on its connection."""
-
-    @property
-    def text(self) -> str:
-        """Of a write: its message."""
-        return str(json.loads(self.body)["body"])
-
-
-Behaviour = Callable[[Asked, asyncio.StreamWriter], Awaitable[bool]]
-"""Answers a request, and tells whether the connection stays open."""
-
-
-class Site:
-    """A server on loopback that behaves as it is told, and counts what it was asked."""
-
-    def __init__(self, behaviour: Behaviour) -> None:
-        self.behaviour = behaviour
-        self.asked: list[Asked] = []
-        self.connections = 0
-        self._idle: set[asyncio.StreamWriter] = set()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever)
-        self._thread.start()
-        self._server = self.do(asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=1024))
-        self.port: int = self._server.sockets[0].getsockname()[1]
-
-    def do(self, work: Coroutine[None, None, T]) -> T:
-        """Do something between two of its requests."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(WITHIN)
-
-    def stop(self) -> None:
-        """Whatever is still under way is given up."""
-
-        async def give_up() -> None:
-            self._server.close()
-            others = asyncio.all_tasks() - {asyncio.current_task()}
-            for task in others:
-                task.cancel()
-            await asyncio.wait(others or [asyncio.create_task(asyncio.sleep(0))])
-
-        self.do(give_up())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    async def turn(self, behaviour: Behaviour) -> int:
-        """Behave otherwise from now on; how many requests it had been asked by then."""
-        self.behaviour = behaviour
-        return len(self.asked)
-
-    async def close_idle(self, how: str) -> int:
-        """Close the connections on which nothing is under way; how many."""
-        idle = [*self._idle]
-        for writer in idle:
-            if how == "reset":
-                linger = struct.pack("ii", 1, 0)
-                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-            writer.transport.abort()
-        return len(idle)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connection = self.connections
-        self.connections += 1
-        with suppress(asyncio.IncompleteReadError, asyncio.CancelledError, OSError):
-            for turn in itertools.count():
-                self._idle.add(writer)
-                head = (await reader.readuntil(b"\r\n\r\n")).decode()
-                self._idle.discard(writer)
-                first, *lines = head.split("\r\n")[:-2]
-                headers = {name.lower(): value for name, value in (each.split(": ", 1) for each in lines)}
-                body = await reader.readexactly(int(headers.get("content-length", 0)))
-                asked = Asked(first.removesuffix(" HTTP/1.1"), headers, body.decode(), connection, turn)
-                self.asked.append(asked)
-                if not await self.behaviour(asked, writer):
-                    break
-        self._idle.discard(writer)
-        writer.close()
 
 
 class Visit:
@@ -197,39 +113,6 @@ def serving() -> Iterator[Serving]:
     yield begin
     for site in begun:
         site.stop()
-
-
-def answer(status: int, body: str, kind: str = "application/json", *headers: str) -> bytes:
-    """An answer with its length, on a connection that stays open."""
-    head = [f"HTTP/1.1 {status} X", f"Content-Type: {kind}", f"Content-Length: {len(body)}", "X-Served-By: web1, app1"]
-    return "\r\n".join([*head, *headers, "", body]).encode()
-
-
-WALL = '<article id="m7">\n<article id="m12">\n<article id="m9">'
-LIST = '{"messages": [{"id": 12}, {"id": 9}], "next": null}'
-ACKNOWLEDGED = '{"id": 77}'
-
-
-def content(asked: Asked) -> bytes:
-    """What a site that is well says."""
-    if asked.words == "GET /":
-        return answer(200, WALL, "text/html; charset=utf-8")
-    return answer(200, LIST) if asked.words == "GET /api/messages" else answer(201, ACKNOWLEDGED)
-
-
-async def well(asked: Asked, writer: asyncio.StreamWriter) -> bool:
-    writer.write(content(asked))
-    return True
-
-
-def saying(words: bytes, stays: bool = True) -> Behaviour:
-    """A site that always says the same. One that closes after a whole answer would have to say so, or it is a race."""
-
-    async def behaviour(asked: Asked, writer: asyncio.StreamWriter) -> bool:
-        writer.write(words)
-        return stays
-
-    return behaviour
 
 
 def on_schedule(record: Record, kind: str, rate: float) -> None:
@@ -452,23 +335,14 @@ def test_in_a_stall_requests_leave_on_schedule_and_are_timed_from_when_they_were
     serving: Serving, visiting: Visiting
 ) -> None:
     """The stall ends when the site has got what is due in one second: a closed loop would never send it."""
-    over = asyncio.Event()
-
-    async def stalled(asked: Asked, writer: asyncio.StreamWriter) -> bool:
-        await over.wait()
-        return await well(asked, writer)
-
-    async def end() -> float:
-        over.set()
-        return visit.now()
-
+    stall = Stall()
     site = serving(well)
     visit = visiting(site.port, 50, 0, "--patience=60")
     visit.until(10)
-    before = site.do(site.turn(stalled))
+    before = site.do(site.turn(stall))
     began = visit.now()
     wait_until(lambda: len(site.asked) >= before + 50, within=WITHIN, what="50 requests in a stall", every=0.02)
-    ended = site.do(end())
+    ended = site.do(stall.end()) - visit.zero
     visit.more(10)
     record = visit.end()
 
@@ -549,22 +423,14 @@ def test_a_request_on_a_kept_connection_that_breaks_is_not_repeated(serving: Ser
 def test_sigterm_ends_it_when_what_is_under_way_has_ended_and_its_cost_is_told(
     serving: Serving, visiting: Visiting
 ) -> None:
-    over = asyncio.Event()
-
-    async def stalled(asked: Asked, writer: asyncio.StreamWriter) -> bool:
-        await over.wait()
-        return await well(asked, writer)
-
-    async def end() -> None:
-        over.set()
-
-    site = serving(stalled)
+    stall = Stall()
+    site = serving(stall)
     visit = visiting(site.port, 20, 20, "--patience=60")
     wait_until(lambda: len(site.asked) >= 10, within=WITHIN, what="10 requests are under way", every=0.05)
     visit.process.send_signal(signal.SIGTERM)
     with pytest.raises(subprocess.TimeoutExpired):
         visit.process.wait(0.5)
-    site.do(end())
+    site.do(stall.end())
     record = visit.end()
 
     assert len(record.requests) >= 10

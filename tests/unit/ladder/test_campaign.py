@@ -1,0 +1,157 @@
+"""The scoreboard's run: which records count, what is still missing, and that an interrupted one goes on."""
+
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ladder import aside, images, settings, stack
+from ladder.drills import campaign, drill, promises
+from ladder.drills.record import Record
+from ladder.errors import UserError
+from ladder.settings import Settings
+from tests.unit.ladder.forged import clean, lines_of, spoil
+
+DRILLS = {0: {"kill web1": promises.NOTHING_LOST}, 1: {"kill web1": promises.UNNOTICED, "deploy": promises.UNNOTICED}}
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small checkout with one commit, as the scoreboard's; its stack is app/ alone."""
+    for name in ("app/code", "docs/promises.md", "README.md"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("<!-- scoreboard -->\n<!-- /scoreboard -->\n")
+    (tmp_path / ".gitignore").write_text(".ladder/\n")
+    for words in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message=first"]):
+        git(tmp_path, *words)
+    for module in (campaign, drill):
+        monkeypatch.setattr(module, "ROOT", tmp_path)
+    monkeypatch.setattr(campaign, "RECORDS", tmp_path / ".ladder/scoreboard")
+    monkeypatch.setattr(campaign, "STACK", ("app",))
+    monkeypatch.setattr(campaign, "PROMISES", DRILLS)
+    campaign.same_stack.cache_clear()
+    return tmp_path
+
+
+def git(folder: Path, *words: str) -> None:
+    by = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+    subprocess.run(["git", *by, *words], cwd=folder, check=True)
+
+
+def write(record: Record, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(lines_of(record)))
+    return path
+
+
+def of(stage: int, faults: str, commit: str) -> Record:
+    record = clean()
+    return replace(record, begin=replace(record.begin, stage=stage, faults=faults, commit=commit))
+
+
+def quiet(said: str) -> None:
+    """Nobody listens."""
+
+
+def test_a_record_counts_as_long_as_the_stack_is_what_it_was(checkout: Path) -> None:
+    commit = drill.commit()
+    path = write(of(1, "kill web1", commit), campaign.RECORDS / "a.jsonl")
+    (result,) = filter(None, [campaign.judged(path, quiet)])
+    assert (result.stage, result.faults, result.commit, result.kept) == (1, "kill web1", commit, True)
+
+    (checkout / "README.md").write_text("Other words are no other stack.")
+    campaign.same_stack.cache_clear()
+    assert campaign.judged(path, quiet)
+
+    (checkout / "app/code").write_text("changed")
+    campaign.same_stack.cache_clear()
+    assert not campaign.judged(path, quiet)
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        lambda record: replace(record, stored=()),
+        lambda record: replace(record, begin=replace(record.begin, faults="kill everything")),
+        lambda record: replace(record, begin=replace(record.begin, stage=9)),
+        lambda record: replace(record, begin=replace(record.begin, commit=record.begin.commit + "+")),
+        lambda record: replace(record, begin=replace(record.begin, commit="")),
+        lambda record: replace(record, begin=replace(record.begin, commit="0000000")),
+    ],
+    ids=["interrupted", "no drill of ours", "no stage", "changed beside its commit", "no commit", "unknown commit"],
+)
+def test_a_record_that_does_not_count_is_told(checkout: Path, spoilt: Callable[[Record], Record]) -> None:
+    said: list[str] = []
+    path = write(spoilt(of(1, "kill web1", drill.commit())), campaign.RECORDS / "a.jsonl")
+    assert campaign.judged(path, said.append) is None
+    assert said == ["does not count: .ladder/scoreboard/a.jsonl"]
+
+
+class Campaign:
+    """The scoreboard's drills, of which each leaves a record at once; nothing is brought up."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+        self.downs: list[bool] = []
+        self.records: Callable[[int, str, str], Record] = of
+        self.stops_at = 0
+
+    def conduct(self, values: Settings, plan: drill.Plan, say: Callable[[str], None], folder: Path) -> Path:
+        """As the real one; interrupted once if a test says so."""
+        if self.stops_at and len(self.done) == self.stops_at:
+            self.stops_at = 0
+            raise KeyboardInterrupt
+        stage = int(values.profile.removeprefix("stage"))
+        self.done.append(f"{stage} {plan}")
+        return write(self.records(stage, str(plan), drill.commit()), folder / f"{len(self.done)}.jsonl")
+
+
+@pytest.fixture
+def pretended(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> Campaign:
+    """A campaign in a small checkout, without Docker."""
+    found = Campaign()
+    values = settings.load()
+    monkeypatch.setattr(campaign, "ready", lambda stage: replace(values, profile=f"stage{stage}"))
+    monkeypatch.setattr(aside, "values", lambda purpose: {})
+    monkeypatch.setattr(drill, "conduct", found.conduct)
+    monkeypatch.setattr(drill, "machine", lambda: "a small machine")
+    monkeypatch.setattr(stack, "down", lambda values, wipe: found.downs.append(wipe))
+    monkeypatch.setattr(images, "forget", lambda values: None)
+    return found
+
+
+def test_interrupted_it_goes_on_where_it_was(checkout: Path, pretended: Campaign) -> None:
+    pretended.stops_at = 3
+    with pytest.raises(KeyboardInterrupt):
+        campaign.run(2, quiet, quiet)
+    assert pretended.done == ["0 kill web1", "0 kill web1", "1 kill web1"]
+    assert pretended.downs == [True], "its stack stays behind"
+
+    campaign.run(2, quiet, quiet)
+    assert pretended.done[3:] == ["1 deploy", "1 kill web1", "1 deploy"]
+    campaign.run(2, quiet, quiet)
+    assert len(pretended.done) == 6, "nothing was missing"
+    written = (checkout / "docs/scoreboard.md").read_text()
+    assert "Runs: 6, up to 2 of each drill" in written
+    assert "a small machine" in written
+    assert "| `kill web1` |" in (checkout / "README.md").read_text()
+
+
+def test_a_broken_promise_ends_it_with_its_record_when_all_is_written(checkout: Path, pretended: Campaign) -> None:
+    """The reads of a second fail, where on stage 1 none may."""
+
+    def failing(stage: int, faults: str, commit: str) -> Record:
+        return spoil(of(stage, faults, commit), "read", range(60, 70), outcome="failed")
+
+    pretended.records = failing
+    with pytest.raises(UserError) as refused:
+        campaign.run(1, quiet, quiet)
+
+    assert str(refused.value).splitlines() == [
+        "promises broken:",
+        "  stage 1, kill web1: .ladder/scoreboard/2.jsonl",
+        "  stage 1, deploy: .ladder/scoreboard/3.jsonl",
+    ]
+    assert (checkout / "docs/scoreboard.md").read_text().count("promise broken") == 2 + 1  # and its explanation
