@@ -4,7 +4,7 @@ LADDER := @ladder/bootstrap && .venv/bin/python -m ladder
 TEST := @ladder/bootstrap tests/requirements.txt && .venv/bin/python -m coverage run -m pytest
 
 ##@ Climb
-up: ## STAGE=n        bring the site up on rung n: 0 simple, 1 distributed
+up: ## STAGE=n        bring the site up on rung n: 0 simple, 1 distributed, 2 secured
 	$(LADDER) up
 down: ##                take it down; every message is kept
 	$(LADDER) down
@@ -26,6 +26,8 @@ logs: ## [NODE=name]    what the servers say; FOLLOW=1 goes on
 	$(LADDER) logs $(if $(FOLLOW),--follow)
 lb: ##                the balancer: servers, state, sessions, share of requests
 	$(LADDER) lb
+firewall: ##                every rule, its packets; WATCH=1 shows drops as they happen, LOAD=1 loads changed rules
+	$(LADDER) firewall $(if $(WATCH),--watch) $(if $(LOAD),--load)
 replication: ##                databases: who is what, GTIDs, lag
 	$(LADDER) replication
 
@@ -75,6 +77,6 @@ lock: ##                lock the Python packages again, with hashes
 help:
 	@awk 'BEGIN {FS = ": ## *"} /^##@ / {print "\n" substr($$0, 5)} /^[a-z-]+: ##/ {printf "  make %-12s %s\n", $$1, substr($$0, index($$0, "## ") + 3)}' Makefile
 
-.PHONY: up down wipe diff doctor open hosts ps logs lb replication \
+.PHONY: up down wipe diff doctor open hosts ps logs lb firewall replication \
 	kill stop start crash pause unpause partition slow restart recreate power-cut deploy heal \
 	test drill check scoreboard bench lock help

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from ladder import bench as benchmark
-from ladder import browser, faults, lock, rungs, stack, views
+from ladder import browser, faults, firewall, lock, rungs, stack, views
 from ladder import doctor as examination
 from ladder.console import err, note, out, step
 from ladder.drills import campaign
@@ -172,6 +172,24 @@ def lb() -> None:
 def replication() -> None:
     """The databases' roles and lag."""
     out.print(views.databases(load()))
+
+
+@cli.command("firewall")
+@click.option("--watch", is_flag=True)
+@click.option("--load", "new", is_flag=True)
+def firewall_(watch: bool, new: bool) -> None:
+    """The rules with their packets; drops as they happen; the rules of this checkout."""
+    settings = load()
+    if new:
+        with alone(settings):
+            for line in firewall.load(settings):
+                out.print(line)
+    elif watch:
+        note("what is dropped from now on; Ctrl-C ends this")
+        with contextlib.suppress(KeyboardInterrupt):
+            firewall.watch(settings, lambda line: out.print(line, markup=False))
+    else:
+        out.print(firewall.table(settings))
 
 
 def _break(order: faults.Order) -> None:

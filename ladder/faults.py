@@ -105,7 +105,7 @@ def _crash(settings: Settings, order: Order, found: Found) -> list[str]:
     for node, container in found.items():
         name = order.option or daemon(node)
         numbers = processes(container).get(name, [])
-        exec_in(container, ["sh", "-c", 'kill -KILL "$@"', "sh", *map(str, numbers)])
+        exec_in(container, ["as-server", "sh", "-c", 'kill -KILL "$@"', "sh", *map(str, numbers)])
         said.append(f"{node} lost {name} (SIGKILL to process {', '.join(map(str, numbers))})")
     return said
 

@@ -12,8 +12,8 @@ Rendered = Mapping[str, Any]
 
 QUIET = {
     *("profiles", "extends", "build", "image", "labels", "hostname", "command", "entrypoint"),
-    *("cap_drop", "dns", "dns_opt", "healthcheck", "logging", "mem_limit", "pids_limit"),
-    *("read_only", "security_opt", "tmpfs"),
+    *("cap_add", "cap_drop", "dns", "dns_opt", "healthcheck", "logging", "mem_limit", "pids_limit"),
+    *("read_only", "security_opt", "tmpfs", "user"),
 }
 """Keys that say nothing of the wiring, or are the same for every server (compose/templates.yaml)."""
 
@@ -43,12 +43,16 @@ def _compare(kind: str, old: Rendered, new: Rendered) -> Iterator[str]:
     for name in old:
         if name not in new:
             yield f"- {kind}.{name}"
+    changes: dict[str, list[str]] = {}
     for name in new:
         if name in old and old[name] != new[name]:
             was, now = dict(_flat(old[name])), dict(_flat(new[name]))
             for key in sorted(was.keys() | now.keys()):
                 if was.get(key) != now.get(key):
-                    yield f"~ {kind}.{name}.{key}: {was.get(key, '–')} → {now.get(key, '–')}"
+                    changes.setdefault(f"{key}: {was.get(key, '–')} → {now.get(key, '–')}", []).append(name)
+    for change, names in changes.items():
+        every = len(names) > 1 and set(names) == set(old) & set(new)
+        yield f"~ {kind}.{'*' if every else ','.join(names)}.{change}"
 
 
 def _described(kind: str, service: Rendered, siblings: Rendered, old: Rendered) -> str:
@@ -58,7 +62,13 @@ def _described(kind: str, service: Rendered, siblings: Rendered, old: Rendered) 
     like = next((name for name in old if name in siblings and old[name].get("image") == service.get("image")), None)
     mine = dict(_flat({k: v for k, v in service.items() if k not in QUIET}))
     theirs = dict(_flat({k: v for k, v in siblings[like].items() if k not in QUIET})) if like else {}
-    shown = [f"\n      {key}: {value}" for key, value in mine.items() if theirs.get(key) != value]
+    # What every service has alike says nothing of this one.
+    common = set.intersection(*({*_flat(dict(each))} for each in siblings.values()))
+    shown = [
+        f"\n      {key}: {value}"
+        for key, value in mine.items()
+        if theirs.get(key) != value and (key, value) not in common
+    ]
     return (f"  like {like}, but" if like and shown else f"  like {like}" if like else "") + "".join(shown)
 
 

@@ -32,6 +32,7 @@ class Settings:
     project: str
     lb_algorithm: str
     lb_mode: str
+    edge_new_connections: int
     db_max_lag_seconds: int
     app_workers: int
     app_threads: int
@@ -101,6 +102,7 @@ def check(raw: Mapping[str, str], profile: str) -> Settings:
         project=raw["COMPOSE_PROJECT_NAME"],
         lb_algorithm=raw["LB_ALGORITHM"],
         lb_mode=raw["LB_MODE"],
+        edge_new_connections=int(raw["EDGE_NEW_CONNECTIONS"]),
         db_max_lag_seconds=int(raw["DB_MAX_LAG_SECONDS"]),
         app_workers=int(raw["APP_WORKERS"]),
         app_threads=int(raw["APP_THREADS"]),
@@ -161,6 +163,7 @@ RULES: dict[str, Rule] = {
     ),
     "LB_ALGORITHM": _one_of("roundrobin", "leastconn", "source"),
     "LB_MODE": _one_of("active-active", "active-passive"),
+    "EDGE_NEW_CONNECTIONS": _number(1, 100_000),
     "DB_MAX_LAG_SECONDS": _number(0, 3600),
     "APP_WORKERS": _number(1, 32),
     "APP_THREADS": _number(1, 64),

@@ -38,6 +38,8 @@ class Stage:
     """Containers that run all the time, in the order in which a request meets them."""
     try_next: tuple[str, ...]
     """Commands that show what this rung can and can't, for the end of `up`."""
+    firewalls: bool = False
+    """Every server drops what no policy lets through."""
 
     @property
     def profile(self) -> str:
@@ -72,6 +74,17 @@ STAGES: tuple[Stage, ...] = (
             "make kill NODE=lb1       everybody will: the balancer is the single point of failure",
             "make heal                undo every fault",
         ),
+    ),
+    Stage(
+        2,
+        "secured",
+        ("edge", "dns", "lb1", "web1", "web2", "app1", "app2", "db1", "db2"),
+        (
+            "make firewall            every rule, with what it let through and dropped",
+            "make firewall WATCH=1    drops as they happen; try a door from another terminal:",
+            "docker compose exec lb1 timeout 2 bash -c 'echo > /dev/tcp/app1/8000'",
+        ),
+        firewalls=True,
     ),
 )
 

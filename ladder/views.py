@@ -59,7 +59,7 @@ def servers(settings: Settings) -> list[dict[str, str]]:
         raise UserError(f"stage {stage.number} has no balancer; stage 1 has: make up STAGE=1")
     balancer = containers(settings).get("lb1")
     ask = "echo show stat | timeout 3 socat - /run/haproxy.sock"
-    said = exec_in(balancer, ["sh", "-c", ask]) if balancer and balancer.status == "running" else None
+    said = exec_in(balancer, ["as-server", "sh", "-c", ask]) if balancer and balancer.status == "running" else None
     if said is None:
         raise UserError("lb1 does not answer; see: make ps, or undo all faults: make heal")
     rows = [row for row in csv.DictReader(io.StringIO(said.removeprefix("# "))) if row["pxname"] == "web"]

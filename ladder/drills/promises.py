@@ -85,6 +85,9 @@ PROMISES: dict[int, dict[str, Promise]] = {
     },
 }
 
+PROMISES[2] = PROMISES[1]
+"""Firewalls take nothing from what visitors feel, and give nothing."""
+
 
 def promise(stage: int, faults: str) -> Promise:
     """What a stage promises; for a fault that isn't in the table, only that no write is applied twice."""
@@ -118,22 +121,25 @@ def broken(promise: Promise, verdict: Verdict) -> Iterator[str]:
 def page() -> str:
     """The whole of docs/promises.md."""
     lines = []
-    for stage, faults in PROMISES.items():
+    for number, faults in PROMISES.items():
         for fault, p in faults.items():
+            stages = [stage for stage, others in PROMISES.items() if others.get(fault) == p]
+            if stages[0] != number:
+                continue
             limits = zip(
                 (p.failed_reads, p.failed_writes, p.read_gap, p.write_gap, p.felt, p.lost),
                 ("", "", " s", " s", " s", ""),
                 strict=True,
             )
             cells = ("–" if limit is None else f"{limit:g}{unit}" for limit, unit in limits)
-            lines.append(f"| {stage} | {fault} | {' | '.join(cells)} |")
+            lines.append(f"| {', '.join(map(str, stages))} | {fault} | {' | '.join(cells)} |")
     return f"""# What each rung promises
 
 The table that drills, tests and docs share, from `ladder/drills/promises.py`: the most that visitors may feel. What a
 figure means is in [measuring](measuring.md), what was measured in the [scoreboard](scoreboard.md). "–" promises
 nothing: the rung can't. No write is ever applied twice; in the end everything is back and every node holds the same.
 
-| Stage | Fault | Failed reads | Failed writes | Gap of reads | Gap of writes | Felt | Writes lost |
+| Stages | Fault | Failed reads | Failed writes | Gap of reads | Gap of writes | Felt | Writes lost |
 |---|---|---|---|---|---|---|---|
 {chr(10).join(lines)}
 """

@@ -139,7 +139,7 @@ class Controller:
         True for the parts in which a node does its job.
         """
         line = f"{part}: {text}"
-        STATE.parent.mkdir(mode=0o750, exist_ok=True)
+        STATE.parent.mkdir(mode=0o755, exist_ok=True)
         new = STATE.with_suffix(".new")
         new.write_text(line + "\n")
         new.rename(STATE)

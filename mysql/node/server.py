@@ -124,7 +124,7 @@ class Server:
 
     def start(self) -> None:
         """Run mysqld until it answers on its socket; crash recovery may take its time."""
-        SOCKET.parent.mkdir(mode=0o750, exist_ok=True)
+        SOCKET.parent.mkdir(mode=0o755, exist_ok=True)
         name, data = self._settings.name, self._volume.data
         self._run(statements.serve(name, self._settings.server_id, data))
         self.wait(self._answers)

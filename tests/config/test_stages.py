@@ -41,7 +41,8 @@ def test_labels_say_the_zones_and_servers_of_the_table(rendered: dict[int, Rende
 def test_every_service_is_hardened_and_bounded(rendered: dict[int, Rendered], stage: Stage) -> None:
     for name, service in services(rendered[stage.number]).items():
         assert service["cap_drop"] == ["ALL"], name
-        assert service.get("cap_add", []) == (["NET_ADMIN"] if name == "edge" else []), name
+        # For the firewall, and to give them up; what the server itself keeps is seen in tests/stages/test_hardening.py.
+        assert sorted(service["cap_add"]) == ["NET_ADMIN", "SETGID", "SETPCAP", "SETUID"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert service["read_only"] is True, name
         assert service["mem_limit"], name
@@ -138,4 +139,4 @@ def test_compose_without_a_stage_says_how_to_choose_one() -> None:
 def test_a_diff_fits_a_screen(values: Settings) -> None:
     for stage in STAGES[1:]:
         lines = "\n".join(difference(values, stage)).splitlines()
-        assert 5 < len(lines) <= 40, "\n".join(lines)
+        assert 2 < len(lines) <= 40, "\n".join(lines)

@@ -32,6 +32,14 @@ def test_nobody_notices(drilled: Drilled, measure: Measure, fault: str) -> None:
     measure(fault, verdict.streams)
 
 
+@pytest.mark.stage(2)
+@pytest.mark.parametrize("fault", ["kill server2", "pause web1", "recreate app1"])
+def test_firewalls_take_nothing_from_it(drilled: Drilled, measure: Measure, fault: str) -> None:
+    """A server that comes back, at another address even, is let in by the others' rules as it was before."""
+    _, verdict = drilled(fault)
+    measure(fault, verdict.streams)
+
+
 @pytest.mark.stage(1)
 @pytest.mark.parametrize("fault", ["kill server1", "pause primary"])
 def test_without_its_primary_the_site_reads_on(drilled: Drilled, measure: Measure, fault: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import Stack
 
-pytestmark = pytest.mark.stage(0, 1)
+pytestmark = pytest.mark.stage(0, 1, 2)
 
 Ask = Callable[[str, str], dns.message.Message]
 

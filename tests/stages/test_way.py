@@ -10,7 +10,7 @@ import pytest
 from ladder.wait import wait_until
 from tests.conftest import Stack
 
-pytestmark = pytest.mark.stage(0, 1)
+pytestmark = pytest.mark.stage(0, 1, 2)
 
 FORGED = {
     "X-Forwarded-For": "8.8.8.8",

@@ -144,6 +144,15 @@ def test_a_rungs_difference_names_what_comes_and_what_is_wired_otherwise() -> No
     ]
 
 
+def test_what_changes_alike_is_said_once() -> None:
+    old = {name: {"environment": {"A": "1", "B": "1"}} for name in ("web1", "app1", "db1")}
+    new = {name: {"environment": {"A": "2", "B": "1" if name == "db1" else "2"}} for name in old}
+    assert list(rungs._compare("services", old, new)) == [
+        "~ services.*.environment.A: 1 → 2",
+        "~ services.web1,app1.environment.B: 1 → 2",
+    ]
+
+
 def test_the_tests_lock_is_bound_to_what_the_image_has() -> None:
     assert "--constraint=app/requirements.txt" in lock.command("tests")
     assert "--generate-hashes" in lock.command("app")

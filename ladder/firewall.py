@@ -1,0 +1,166 @@
+"""The firewall of every server: what its rules have let through and dropped, drops as they happen, changed rules.
+
+The rules are in firewall/; each server loads those of its zones when it starts (firewall/firewall-load).
+"""
+
+import io
+import json
+import re
+import subprocess
+import tarfile
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+from docker.models.containers import Container
+from rich.table import Table
+
+from ladder.engine import containers, exec_in
+from ladder.errors import UserError
+from ladder.nodes import stage_in_force
+from ladder.settings import ROOT, Settings
+
+POLICIES = ("firewall", "edge", "web", "data")
+"""The files: what all have in common, then a zone each."""
+
+
+@dataclass(frozen=True)
+class Count:
+    """One rule of one server, and how many packets it has met since it was loaded."""
+
+    node: str
+    chain: str
+    """The policy that it belongs to, or the hook in which everything ends that no policy lets through."""
+    reason: str
+    accepts: bool
+    packets: int
+
+
+def guarded(settings: Settings) -> dict[str, Container]:
+    """The running servers of a stage with firewalls.
+
+    Raises:
+        UserError: this stage has none.
+    """
+    stage = stage_in_force(settings)
+    if not stage.firewalls:
+        raise UserError(f"stage {stage.number} has no firewall, which is one of its faults; try: make up STAGE=2")
+    present = containers(settings)
+    return {node: present[node] for node in stage.nodes if node in present and present[node].status == "running"}
+
+
+def counts(settings: Settings) -> list[Count]:
+    """Every rule that counts, of every running server."""
+    found = guarded(settings)
+    ask = ["nft", "--json", "list", "table", "inet", "firewall"]
+    with ThreadPoolExecutor() as pool:
+        said = pool.map(lambda container: exec_in(container, ask), found.values())
+    return [count for node, text in zip(found, said, strict=True) if text for count in parse(node, text)]
+
+
+def parse(node: str, listing: str) -> Iterator[Count]:
+    """The counting rules of one server, from nft's JSON."""
+    for each in json.loads(listing)["nftables"]:
+        rule = each.get("rule", {})
+        expressions = {key: value for expression in rule.get("expr", []) for key, value in expression.items()}
+        if "counter" in expressions and "comment" in rule:
+            packets = expressions["counter"]["packets"]
+            yield Count(node, rule["chain"], rule["comment"], "accept" in expressions, packets)
+
+
+def table(settings: Settings) -> Table:
+    """Every rule once, with its packets and the servers that have met it."""
+    found = counts(settings)
+    shown = Table(title="packets that each rule has met since it was loaded", title_justify="left")
+    for column in ("policy", "rule", "verdict", "packets", "at"):
+        shown.add_column(column, justify="right" if column == "packets" else "left", no_wrap=column == "rule")
+    rules = dict.fromkeys((count.accepts, count.chain, count.reason) for count in found)
+    for accepts, chain, reason in sorted(rules, key=lambda rule: not rule[0]):
+        same = [count for count in found if (count.accepts, count.chain, count.reason) == (accepts, chain, reason)]
+        met = " ".join(f"{count.node} {count.packets}" for count in same if count.packets)
+        verdict = "[green]accept[/]" if accepts else "[red]drop[/]"
+        shown.add_row(chain, reason, verdict, str(sum(count.packets for count in same)), met or "–")
+    return shown
+
+
+# What `nft monitor trace` says of a packet when it meets the rule that drops it.
+TRACED = re.compile(
+    r"inet firewall (?P<hook>input|output|forward) packet: .*?ip6? saddr (?P<source>\S+) ip6? daddr (?P<target>\S+)"
+    r"(?:.*?(?P<protocol>tcp|udp) sport (?P<from>\d+) (?:tcp|udp) dport (?P<to>\d+))?"
+)
+HOOKS = {"input": "came in", "output": "was to go out", "forward": "was to be passed on"}
+
+
+def dropped(node: str, line: str) -> str:
+    """A line of nft's trace for people; "" if it tells of no dropped packet."""
+    if not (packet := TRACED.search(line)):
+        return ""
+    source, target = packet["source"], packet["target"]
+    if packet["protocol"]:
+        source, target = f"{source}:{packet['from']}", f"{target}:{packet['to']}"
+    return f"{node} dropped {packet['protocol'] or 'a packet'} {source} → {target}, which {HOOKS[packet['hook']]}"
+
+
+def watch(settings: Settings, say: Callable[[str], None]) -> None:
+    """Say what every server drops, as it happens, until interrupted."""
+    # What is started in a container does not end with the client that started it; its input does.
+    script = "nft monitor trace & cat >/dev/null; kill $!"
+    watchers = [
+        (
+            node,
+            subprocess.Popen(
+                ["docker", "exec", "--interactive", str(container.id), "sh", "-c", script],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+            ),
+        )
+        for node, container in guarded(settings).items()
+    ]
+
+    def tell(node: str, process: subprocess.Popen[str]) -> None:
+        assert process.stdout
+        for line in process.stdout:
+            if said := dropped(node, line):
+                say(said)
+
+    threads = [threading.Thread(target=tell, args=each) for each in watchers]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        for _, process in watchers:
+            assert process.stdin
+            process.stdin.close()
+
+
+def load(settings: Settings) -> list[str]:
+    """Load the rules of this checkout into every running server; what was done, in words.
+
+    Raises:
+        UserError: a rule is wrong; nothing was changed then.
+    """
+    found = guarded(settings)
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for policy in POLICIES:
+            archive.add(ROOT / f"firewall/{policy}.nft", f"{policy}.nft")
+    for words in (["--check"], []):
+        with ThreadPoolExecutor() as pool:
+            said = list(pool.map(partial(_give, packed.getvalue(), words), found.values()))
+        for node, text in zip(found, said, strict=True):
+            if text:
+                raise UserError(f"the rules in firewall/ can't be loaded; nothing was changed. {node} says:\n{text}")
+    return [f"{', '.join(found)} have loaded the rules of firewall/; `make up` builds them in"]
+
+
+def _give(packed: bytes, words: list[str], container: Container) -> str:
+    """What firewall-load complains of, in one server; "" if all is well."""
+    command = ["docker", "exec", "--interactive", str(container.id), "firewall-load", *words, "-"]
+    done = subprocess.run(command, input=packed, capture_output=True)
+    return done.stderr.decode(errors="replace").strip() if done.returncode else ""

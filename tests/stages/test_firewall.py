@@ -1,0 +1,326 @@
+"""Three firewalls: what they let through is what is written here, no more and no less."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from itertools import product
+
+import dns.message
+import dns.query
+import pytest
+
+from ladder.engine import client
+from ladder.firewall import POLICIES, Count, counts
+from ladder.settings import ROOT
+from ladder.stages import ZONES
+from ladder.wait import wait_until
+from tests.conftest import Measure, Stack
+from tests.traffic import Traffic
+
+pytestmark = pytest.mark.stage(2)
+
+FLOWS = {
+    ("lb", "web", "tcp", 80),
+    ("web", "app", "tcp", 8000),
+    ("app", "db", "tcp", 3306),
+    ("db", "db", "tcp", 3306),
+    ("edge", "dns", "udp", 53),
+    ("lb", "dns", "udp", 53),
+    ("web", "dns", "udp", 53),
+    ("app", "dns", "udp", 53),
+}
+"""Who may open what, by role. Visitors come from outside and have a test of their own."""
+PORTS = {
+    *(("tcp", port) for port in (22, 53, 80, 443, 3306, 8000, 33060, 9999)),
+    *(("udp", port) for port in (53, 123, 443, 3306, 9999)),
+}
+"""Every port that a server listens on, and some that none does."""
+
+PROBE = """
+import errno, json, select, socket, sys
+asked = json.load(sys.stdin)
+waiting = {}
+passed = []
+for host, kind, port in asked:
+    s = socket.socket(socket.AF_INET, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM)
+    s.setblocking(False)
+    try:
+        found = s.connect_ex((host, port))
+        if kind == "udp":
+            s.send(bytes.fromhex("abcd01000001000000000000") + b"\\x03www\\x06foobar\\x03com\\0\\0\\x01\\0\\x01")
+        elif found not in (0, errno.EINPROGRESS):
+            continue  # no way there, or forbidden at once
+    except OSError:
+        continue
+    waiting[s] = (host, kind, port)
+end = float(sys.argv[1])
+import time
+end += time.monotonic()
+poll = select.poll()
+by_number = {s.fileno(): s for s in waiting}
+for s, (_, kind, _) in waiting.items():
+    poll.register(s, select.POLLIN if kind == "udp" else select.POLLOUT)
+while by_number and time.monotonic() < end:
+    for number, _ in poll.poll(100):
+        s = by_number.pop(number)
+        poll.unregister(s)
+        error = s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error in (0, errno.ECONNREFUSED):  # an answer, or its refusal, came from there
+            passed.append(waiting[s])
+json.dump(passed, sys.stdout)
+"""
+
+
+def role(node: str) -> str:
+    return node.rstrip("0123456789")
+
+
+def addresses(stack: Stack, node: str) -> list[str]:
+    networks = stack.node(node).attrs["NetworkSettings"]["Networks"]
+    return [network["IPAddress"] for network in networks.values()]
+
+
+def passes(
+    stack: Stack, node: str, asked: list[tuple[str, str, int]], seconds: float = 4.0
+) -> set[tuple[str, str, int]]:
+    """Which of these doors, (address, protocol, port), answer or refuse: a dropped packet does neither.
+
+    Asked in the node's network namespace by a helper, so that servers without Python can be asked from as well.
+    """
+    words = ["docker", "run", "--rm", "--interactive", f"--network=container:{stack.node(node).id}", "--cap-drop=ALL"]
+    words += ["--entrypoint=python3", f"{stack.settings.project}/app", "-c", PROBE, str(seconds)]
+    done = subprocess.run(words, input=json.dumps(asked), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return {(host, kind, port) for host, kind, port in json.loads(done.stdout)}
+
+
+def test_every_server_reaches_exactly_what_is_declared(stack: Stack, measure: Measure) -> None:
+    """Every ordered pair on every port, at every address, and the world outside on top."""
+    nodes = stack.stage.nodes
+    doors = {
+        (address, kind, port): node for node in nodes for address in addresses(stack, node) for kind, port in PORTS
+    }
+    world = [(f"{stack.settings.subnet_prefix}.{zone}.254", kind, port) for zone in (1, 2) for kind, port in PORTS]
+    world += [(f"{stack.settings.subnet_prefix}.{zone}.1", kind, port) for zone in (0, 3) for kind, port in PORTS]
+
+    def found(node: str) -> set[tuple[str, str, str, int]]:
+        asked = [door for door, owner in doors.items() if owner != node]
+        answered = passes(stack, node, [*asked, *world])
+        return {(node, doors.get((host, kind, port), "world"), kind, port) for host, kind, port in answered}
+
+    with ThreadPoolExecutor(4) as pool:
+        open_doors = set().union(*pool.map(found, nodes))
+
+    declared = {
+        (source, target, kind, port)
+        for source, target in product(nodes, nodes)
+        for kind, port in PORTS
+        if source != target and (role(source), role(target), kind, port) in FLOWS
+    }
+    measure("doors tried", len(nodes) * (len(doors) + len(world)))
+    assert open_doors - declared == set(), "nobody declared these"
+    assert declared - open_doors == set(), "these are declared and closed"
+
+
+def test_a_visitor_reaches_the_site_and_the_name_server_and_nothing_else(stack: Stack) -> None:
+    """Asked in the network in front of the edge, where visitors arrive."""
+    project, prefix = stack.settings.project, stack.settings.subnet_prefix
+    hosts = {f"{prefix}.0.2": "edge"} | {
+        address: node for node in stack.stage.nodes for address in addresses(stack, node)
+    }
+    words = ["docker", "run", "--rm", "--interactive", f"--network={project}_access", "--cap-drop=ALL"]
+    words += ["--cap-add=NET_ADMIN", "--user=root", "--entrypoint=sh", f"{project}/edge", "-c"]
+    # This visitor knows the way to the servers behind the edge, which those outside don't.
+    script = f"ip route replace {prefix}.0.0/16 via {prefix}.0.2; exec sleep 60"
+    with running([*words[:2], "--detach", *words[2:5], *words[5:], script]) as visitor:
+        probe = ["docker", "run", "--rm", "--interactive", f"--network=container:{visitor}", "--cap-drop=ALL"]
+        probe += ["--entrypoint=python3", f"{project}/app", "-c", PROBE, "4"]
+        asked = [(host, kind, port) for host in hosts for kind, port in PORTS]
+        done = subprocess.run(probe, input=json.dumps(asked), capture_output=True, text=True, check=True)
+    answered = {(host, kind, port) for host, kind, port in json.loads(done.stdout)}
+
+    lb, names = f"{prefix}.1.11", f"{prefix}.1.53"
+    edge = {(f"{prefix}.0.2", "tcp", 80), (f"{prefix}.0.2", "tcp", 53), (f"{prefix}.0.2", "udp", 53)}
+    assert answered == edge | {(lb, "tcp", 80), (names, "tcp", 53), (names, "udp", 53)}
+
+
+@contextmanager
+def running(command: list[str]) -> Iterator[str]:
+    """A container by a docker command that prints its id; removed at the end."""
+    ident = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    try:
+        yield ident
+    finally:
+        client().containers.get(ident).remove(force=True)
+
+
+def met(stack: Stack, chain: str, *, accepts: bool = True) -> dict[str, int]:
+    """The rules of a policy by their reasons, with the packets of all servers."""
+    found: dict[str, int] = {}
+    for count in counts(stack.settings):
+        if count.chain == chain and count.accepts == accepts:
+            found[count.reason] = found.get(count.reason, 0) + count.packets
+    return found
+
+
+def test_every_flow_is_used(stack: Stack, traffic: Traffic) -> None:
+    """A door that nobody needs is a door too many."""
+    traffic.more("read", 20)
+    traffic.more("write", 4)
+    question = dns.message.make_query("www.foobar.com", "A")
+    for ask in (dns.query.udp, dns.query.tcp):
+        ask(question, stack.settings.address, port=stack.settings.dns_port, timeout=10)
+    subprocess.run(["docker", "exec", str(stack.node("web1").id), "getent", "hosts", "nobody.example"])
+
+    for policy in POLICIES:
+        chain = "flows" if policy == "firewall" else policy
+        for reason, packets in met(stack, chain).items():
+            assert packets, f"nobody used this flow of {policy}.nft: {reason}"
+    assert met(stack, "flows")
+    assert not traffic.finish().bad("read")
+
+
+def test_rules_are_there_before_the_server_is_and_survive_kill_and_start(stack: Stack) -> None:
+    """In the same network namespace that the process begins in: a new one at every start."""
+    for node in ("web1", "db2"):
+        stack.must("kill", NODE=node)
+        stack.must("start", NODE=node)
+        said = stack.run_in(node, "nft", "list", "table", "inet", "firewall")
+        assert "policy drop" in said, node
+        asked = [(stack_address, "tcp", 22) for stack_address in addresses(stack, node)]
+        assert not passes(stack, "app1", asked, seconds=2), node
+
+
+def test_without_its_rules_a_server_is_open(stack: Stack) -> None:
+    """The test above can fail."""
+    target = addresses(stack, "web1")[0]
+    assert not passes(stack, "app2", [(target, "tcp", 80)], seconds=2)
+    for node in ("web1", "app2"):
+        stack.run_in(node, "nft", "delete", "table", "inet", "firewall")
+    try:
+        assert passes(stack, "app2", [(target, "tcp", 80)])
+    finally:
+        for node in ("web1", "app2"):
+            stack.run_in(node, "firewall-load")
+
+
+def test_a_server_cannot_change_its_own_rules(stack: Stack) -> None:
+    for node in stack.stage.nodes:
+        ask = ["as-server", "nft", "delete", "table", "inet", "firewall"]
+        done = subprocess.run(["docker", "exec", str(stack.node(node).id), *ask], capture_output=True, text=True)
+        assert done.returncode != 0
+        assert "not permitted" in done.stderr, node
+
+
+def test_a_crowd_from_one_address_is_held_off_and_the_site_is_there_afterwards(stack: Stack, measure: Measure) -> None:
+    reason = "too many new connections from one visitor"
+    before = met(stack, "visitors", accepts=False)[reason]
+    door = (stack.settings.address, stack.settings.http_port)
+    sent = 0
+
+    def held_off() -> bool:
+        nonlocal sent
+        with ExitStack() as crowd:
+            for _ in range(400):
+                one = crowd.enter_context(socket.socket())
+                one.setblocking(False)
+                one.connect_ex(door)
+                sent += 1
+        return met(stack, "visitors", accepts=False)[reason] > before
+
+    wait_until(held_off, within=60, what="the edge drops a connection")
+    measure("connections until some were dropped", sent)
+    begun = time.monotonic()
+    stack.serves()
+    measure("seconds until the site answers this visitor again", round(time.monotonic() - begun, 1))
+
+
+def test_the_table_shows_every_rule(stack: Stack) -> None:
+    said = stack.must("firewall")
+    for count in counts(stack.settings):
+        assert count.reason in said
+
+
+def test_watching_shows_a_drop_as_it_happens_and_leaves_nothing_behind(stack: Stack) -> None:
+    door = (addresses(stack, "db1")[0], "tcp", 22)
+    shown: list[str] = []
+    with subprocess.Popen(
+        ["make", "--silent", "firewall", "WATCH=1"],
+        cwd=ROOT,
+        env=stack.environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as watching:
+
+        def read() -> None:
+            for line in watching.stdout or ():
+                shown.append(line)
+
+        def seen() -> bool:
+            passes(stack, "app1", [door], seconds=1)
+            return any(line.endswith(f"→ {door[0]}:22, which was to go out\n") for line in shown)
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        try:
+            wait_until(seen, within=60, what="the drop is shown")
+        finally:
+            os.killpg(watching.pid, signal.SIGINT)
+            reader.join()
+    for node in stack.stage.nodes:
+        ask = "cat /proc/[0-9]*/comm 2>/dev/null; true"
+        wait_until(lambda: "nft" not in stack.run_in(node, "sh", "-c", ask).split(), within=20, what="nft has ended")  # noqa: B023
+
+
+def test_stages_without_firewalls_say_so(stack: Stack) -> None:
+    done = stack.make("firewall", COMPOSE_PROFILES="stage1")
+    assert done.returncode != 0
+    assert "stage 1 has no firewall, which is one of its faults; try: make up STAGE=2" in done.stderr
+
+
+@contextmanager
+def policy_with(name: str, old: str, new: str) -> Iterator[None]:
+    """A policy file of this checkout with something else in it, for a moment."""
+    path = ROOT / f"firewall/{name}.nft"
+    kept = path.read_text()
+    assert kept.count(old) == 1
+    path.write_text(kept.replace(old, new))
+    try:
+        yield
+    finally:
+        path.write_text(kept)
+
+
+def test_changed_rules_are_loaded_under_traffic_without_a_failed_request(stack: Stack, traffic: Traffic) -> None:
+    with policy_with("web", 'comment "a web server passes', 'comment "a changed web server passes'):
+        for _ in range(5):
+            assert "have loaded the rules" in stack.must("firewall", LOAD="1")
+            traffic.more("read", 10)
+        traffic.more("write", 4)
+        assert any("a changed web server" in reason for reason in met(stack, "web"))
+    stack.must("firewall", LOAD="1")
+    history = traffic.finish()
+    assert not history.bad("read"), history.told("read")
+    assert not history.bad("write"), history.told("write")
+
+
+def test_a_broken_rule_is_refused_before_anything_is_changed(stack: Stack) -> None:
+    before: list[Count] = counts(stack.settings)
+    with policy_with("data", 'tcp dport 3306 counter accept comment "databases', 'tcp dport mysql! accept comment "x'):
+        done = stack.make("firewall", LOAD="1")
+    assert done.returncode != 0
+    assert "the rules in firewall/ can't be loaded; nothing was changed." in done.stderr
+    assert "syntax error" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [(c.node, c.chain, c.reason) for c in counts(stack.settings)] == [
+        (c.node, c.chain, c.reason) for c in before
+    ]
+    assert set(ZONES) >= {c.node for c in before}
