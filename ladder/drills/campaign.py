@@ -25,24 +25,36 @@ STACK = ("app", "compose", "compose.yaml", "dns", "firewall", "haproxy", "mysql"
 def run(runs: int, step: Callable[[str], None], say: Callable[[str], None]) -> None:
     """Run what is still missing of so many runs of every drill, then write docs/scoreboard.md and the README's part.
 
+    A drill that is refused, because the machine is too busy for example, does not keep the others from being run.
+
     Raises:
-        UserError: a promise was broken or a drill had no verdict; the scoreboard says so too.
+        UserError: a promise was broken, a drill had no verdict (the scoreboard says so too) or was refused.
     """
+    refused = []
     results = [result for path in sorted(RECORDS.glob("*.jsonl")) if (result := judged(path, say))]
     if wanted := list(missing(results, runs)):
         os.environ.update(aside.values("scoreboard"))
         try:
             for stage, fault in wanted:
                 step(f"stage {stage}: {fault}")
-                path = drill.conduct(ready(stage), drill.plan(fault), say, RECORDS)
-                results += filter(None, [judged(path, say)])
+                try:
+                    path = drill.conduct(ready(stage), drill.plan(fault), say, RECORDS)
+                except UserError as error:
+                    refused.append(f"  stage {stage}, {fault}: {error}")
+                    say(str(error))
+                else:
+                    results += filter(None, [judged(path, say)])
         finally:
             values = settings.load()
             stack.down(values, wipe=True)
             images.forget(values)
-    write(results)
-    if bad := [result for result in results if not result.kept]:
-        raise UserError("promises broken:\n" + "\n".join(f"  stage {r.stage}, {r.faults}: {r.record}" for r in bad))
+    if results:
+        write(results)
+    bad = [f"  stage {r.stage}, {r.faults}: {r.record}" for r in results if not r.kept]
+    if bad or refused:
+        broken_ones = ["promises broken:", *bad] if bad else []
+        missing_ones = ["refused, and still to be run (say it again):", *refused] if refused else []
+        raise UserError("\n".join([*broken_ones, *missing_ones]))
 
 
 def judged(path: Path, say: Callable[[str], None]) -> Result | None:

@@ -97,12 +97,15 @@ class Campaign:
         self.downs: list[bool] = []
         self.records: Callable[[int, str, str], Record] = of
         self.stops_at = 0
+        self.refuses = ""
 
     def conduct(self, values: Settings, plan: drill.Plan, say: Callable[[str], None], folder: Path) -> Path:
         """As the real one; interrupted once if a test says so."""
         if self.stops_at and len(self.done) == self.stops_at:
             self.stops_at = 0
             raise KeyboardInterrupt
+        if str(plan) == self.refuses:
+            raise UserError("nothing was broken: this machine is too busy")
         stage = int(values.profile.removeprefix("stage"))
         self.done.append(f"{stage} {plan}")
         return write(self.records(stage, str(plan), drill.commit()), folder / f"{len(self.done)}.jsonl")
@@ -137,6 +140,21 @@ def test_interrupted_it_goes_on_where_it_was(checkout: Path, pretended: Campaign
     assert "Runs: 6, up to 2 of each drill" in written
     assert "a small machine" in written
     assert "| `kill web1` |" in (checkout / "README.md").read_text()
+
+
+def test_a_refused_drill_does_not_keep_the_others_from_being_run(checkout: Path, pretended: Campaign) -> None:
+    pretended.refuses = "kill web1"
+    with pytest.raises(UserError) as refused:
+        campaign.run(1, quiet, quiet)
+    assert pretended.done == ["1 deploy"]
+    assert str(refused.value).splitlines() == [
+        "refused, and still to be run (say it again):",
+        "  stage 0, kill web1: nothing was broken: this machine is too busy",
+        "  stage 1, kill web1: nothing was broken: this machine is too busy",
+    ]
+    pretended.refuses = ""
+    campaign.run(1, quiet, quiet)
+    assert pretended.done == ["1 deploy", "0 kill web1", "1 kill web1"]
 
 
 def test_a_broken_promise_ends_it_with_its_record_when_all_is_written(checkout: Path, pretended: Campaign) -> None:
