@@ -16,7 +16,6 @@ from ladder.console import err, note, out, step
 from ladder.drills import campaign
 from ladder.drills import drill as drills
 from ladder.drills import record as records
-from ladder.drills.promises import PROMISES
 from ladder.engine import compose_command
 from ladder.errors import UserError
 from ladder.nodes import stage_in_force, targets
@@ -185,7 +184,6 @@ def firewall_(watch: bool, new: bool) -> None:
             for line in firewall.load(settings):
                 out.print(line)
     elif watch:
-        note("what is dropped from now on; Ctrl-C ends this")
         with contextlib.suppress(KeyboardInterrupt):
             firewall.watch(settings, lambda line: out.print(line, markup=False))
     else:
@@ -236,19 +234,24 @@ def drill(fault: str, seconds: float, reads: float, writes: float) -> None:
     settings = load()
     stage = stage_in_force(settings)
     if not fault:
-        raise UserError(f'which one? For example: make drill FAULT="{next(iter(PROMISES[stage.number]))}"')
+        raise UserError('which one? For example: make drill FAULT="kill web1"')
     plan = drills.plan(fault, seconds, reads, writes)
     with alone(settings):
         step(f"drill on stage {stage.number}, {stage.title}: {plan}")
-        path = drills.conduct(settings, plan, note)
+        try:
+            path = drills.conduct(settings, plan, note)
+        except KeyboardInterrupt as error:
+            raise UserError("interrupted: there is no verdict; what was broken is healed") from error
     _report(path)
 
 
 @cli.command()
-@click.argument("record", envvar="RECORD", type=click.Path(path_type=Path))
-def check(record: Path) -> None:
+@click.argument("record", envvar="RECORD", default="")
+def check(record: str) -> None:
     """The verdict of a drill's record, again."""
-    _report(record)
+    if not record:
+        raise UserError("which one? Say RECORD=…; records of drills are in .ladder/drills/")
+    _report(Path(record))
 
 
 def _report(path: Path) -> None:

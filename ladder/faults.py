@@ -263,6 +263,8 @@ def heal(settings: Settings, stage: Stage, *nodes: str) -> list[str]:
     """Undo every fault of the stage, or of what these names mean, as far as it can be seen. What was done, in words."""
     names = [name for node in nodes for name in meant(settings, node)] or stage.nodes
     present = containers(settings)
+    if not any(node in present for node in stage.nodes):
+        raise UserError(f"stage {stage.number} is not up; bring it up: make up STAGE={stage.number}")
     found = {name: present[name] for name in names if name in present}
     said: dict[str, list[str]] = {}
 

@@ -73,6 +73,7 @@ def parse(node: str, listing: str) -> Iterator[Count]:
 def table(settings: Settings) -> Table:
     """Every rule once, with its packets and the servers that have met it."""
     found = counts(settings)
+    open_ones = [node for node in guarded(settings) if node not in {count.node for count in found}]
     shown = Table(title="packets that each rule has met since it was loaded", title_justify="left")
     for column in ("policy", "rule", "verdict", "packets", "at"):
         shown.add_column(column, justify="right" if column == "packets" else "left", no_wrap=column == "rule")
@@ -82,6 +83,8 @@ def table(settings: Settings) -> Table:
         met = " ".join(f"{count.node} {count.packets}" for count in same if count.packets)
         verdict = "[green]accept[/]" if accepts else "[red]drop[/]"
         shown.add_row(chain, reason, verdict, str(sum(count.packets for count in same)), met or "–")
+    for node in open_ones:
+        shown.add_row("", "[red]no rules at all! Start it anew:[/] make restart NODE=" + node, "", "", node)
     return shown
 
 
@@ -127,6 +130,7 @@ def watch(settings: Settings, say: Callable[[str], None]) -> None:
             if said := dropped(node, line):
                 say(said)
 
+    say("what is dropped from now on; Ctrl-C ends this")
     threads = [threading.Thread(target=tell, args=each) for each in watchers]
     try:
         for thread in threads:
@@ -146,21 +150,62 @@ def load(settings: Settings) -> list[str]:
         UserError: a rule is wrong; nothing was changed then.
     """
     found = guarded(settings)
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as archive:
+    check(settings)
+    with ThreadPoolExecutor() as pool:
+        said = list(pool.map(partial(_give, packed()), found.values()))
+    if wrong := {node: text for node, text in zip(found, said, strict=True) if text}:
+        node, text = next(iter(wrong.items()))
+        raise UserError(f"{', '.join(wrong)} did not load the rules, the others did; {node} says:\n{text}")
+    done = [f"{', '.join(found)} have loaded the rules of firewall/; `make up` builds them in"]
+    absent = [node for node in stage_in_force(settings).nodes if node not in found]
+    return [*done, *([f"{', '.join(absent)} did not: not running"] if absent else [])]
+
+
+def packed() -> bytes:
+    """The policies of this checkout, as firewall-load takes them.
+
+    Raises:
+        UserError: one can't be read.
+    """
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
         for policy in POLICIES:
-            archive.add(ROOT / f"firewall/{policy}.nft", f"{policy}.nft")
-    for words in (["--check"], []):
-        with ThreadPoolExecutor() as pool:
-            said = list(pool.map(partial(_give, packed.getvalue(), words), found.values()))
-        for node, text in zip(found, said, strict=True):
-            if text:
-                raise UserError(f"the rules in firewall/ can't be loaded; nothing was changed. {node} says:\n{text}")
-    return [f"{', '.join(found)} have loaded the rules of firewall/; `make up` builds them in"]
+            try:
+                content = (ROOT / f"firewall/{policy}.nft").read_bytes()
+            except OSError as error:
+                raise UserError(f"the rules can't be read, nothing was changed: {error}") from error
+            entry = tarfile.TarInfo(f"{policy}.nft")
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    return archive.getvalue()
 
 
-def _give(packed: bytes, words: list[str], container: Container) -> str:
+def check(settings: Settings) -> None:
+    """Have nft read the policies of this checkout, all at once, in a container of no consequence.
+
+    Raises:
+        UserError: a rule is wrong; nothing was changed.
+    """
+    prefix = settings.subnet_prefix
+    values = {
+        "SUBNET_PREFIX": prefix,
+        "ROLE": "edge",
+        "FRONT_DOOR": f"{prefix}.1.11",
+        "EDGE_NEW_CONNECTIONS": str(settings.edge_new_connections),
+        "OWN": f"{prefix}.1.2 {prefix}.2.2 {prefix}.3.2",
+    }
+    command = ["docker", "run", "--rm", "--interactive", "--network=none", "--cap-drop=ALL", "--cap-add=NET_ADMIN"]
+    command += [word for name, value in values.items() for word in ("--env", f"{name}={value}")]
+    command += ["--entrypoint=firewall-load", f"{settings.project}/edge", "--check", "-"]
+    done = subprocess.run(command, input=packed(), capture_output=True)
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").replace("./", "firewall/")
+        lines = [line for line in said.splitlines() if not line.startswith("In file included")]
+        raise UserError("the rules in firewall/ are wrong; nothing was changed:\n" + "\n".join(lines))
+
+
+def _give(packed: bytes, container: Container) -> str:
     """What firewall-load complains of, in one server; "" if all is well."""
-    command = ["docker", "exec", "--interactive", str(container.id), "firewall-load", *words, "-"]
+    command = ["docker", "exec", "--interactive", str(container.id), "firewall-load", "-"]
     done = subprocess.run(command, input=packed, capture_output=True)
     return done.stderr.decode(errors="replace").strip() if done.returncode else ""

@@ -17,6 +17,7 @@ from ladder.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULTS = ROOT / ".env.example"
+STAGE_FILES = ROOT / "compose/stages"
 STAGE_KEY = "COMPOSE_PROFILES"
 EVERYWHERE = "0.0.0.0"  # noqa: S104 -- a value to compare with, not one that we bind
 
@@ -58,8 +59,13 @@ class Settings:
         return folder / f"{self.project}.{name}"
 
     def environment(self, profile: str | None = None) -> dict[str, str]:
-        """The environment for a Compose command that speaks of the given stage (default: the one in force)."""
-        return os.environ | dict(self.raw) | {STAGE_KEY: profile or self.profile}
+        """The environment for a Compose command that speaks of the given stage (default: the one in force).
+
+        A stage's own wiring is not for the environment to change: FIREWALL=off would be a stage 2 that isn't one.
+        """
+        wiring = {key for path in STAGE_FILES.glob("*.env") for key in read(path)}
+        given = {key: value for key, value in os.environ.items() if key not in wiring}
+        return given | dict(self.raw) | {STAGE_KEY: profile or self.profile}
 
 
 def env_file() -> Path:

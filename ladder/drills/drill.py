@@ -78,7 +78,9 @@ def plan(words: str, seconds: float = SECONDS, reads: float = READS, writes: flo
     ):
         if not least <= value <= most:
             raise UserError(f"{name}={value:g}: a number from {least} to {most}")
-    phases = (phase.split(" and ") for phase in words.split(" then "))
+    phases = [re.split(r"\s*\band\b\s*", phase) for phase in re.split(r"\s*\bthen\b\s*", words.strip())]
+    if any(not order for phase in phases for order in phase):
+        raise UserError(f"a fault is missing in {words!r}; for example: kill web1 then kill web2")
     return Plan(tuple(tuple(map(faults.parse, phase)) for phase in phases), seconds, reads, writes)
 
 
@@ -101,8 +103,9 @@ class Visitors:
             start_new_session=True,
         )
         assert self._process.stdin
-        self._process.stdin.write(token.encode())
-        self._process.stdin.close()
+        # Kept open: when the drill is no more, however it ended, the visitor hears of it.
+        self._process.stdin.write(token.encode() + b"\n")
+        self._process.stdin.flush()
 
     def stop(self) -> None:
         """End when the requests under way have ended. Can be called again."""
@@ -113,6 +116,8 @@ class Visitors:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        if self._process.stdin:
+            self._process.stdin.close()
 
     def read(self) -> list[records.Request]:
         """Every request that has ended, as they were due."""
@@ -174,13 +179,15 @@ class Drill:
         finally:
             try:
                 if not whole:
-                    self._say("healing what was broken")
+                    self._say("healing what was broken, and waiting until all is well")
                     faults.heal(self._settings, self._stage)
             finally:
                 visitors.stop()
             if whole:
                 self._take_stock()
-            site.forget(self._settings, self._stage, account)
+            else:
+                wait_until(self._whole, within=BACK_WITHIN, what="everything is back", every=0.5)
+            site.forget(self._settings, self._stage)
         return records.load(self._path)
 
     def _now(self) -> float:
@@ -220,6 +227,7 @@ class Drill:
         except UserError as error:
             wrong = missing(self._settings, self._stage)
             raise UserError(f"nothing was broken, because something is already: {wrong}; mend it: make heal") from error
+        site.forget(self._settings, self._stage)  # what a drill left that was killed
 
     def _whole(self) -> bool:
         return not missing(self._settings, self._stage)
@@ -235,9 +243,10 @@ class Drill:
         try:
             wait_until(lambda: visitors.well(begun, CALM), within=CALM_WITHIN, what="visits are quick", every=0.1)
         except UserError as error:
-            raise UserError(
-                f"nothing was broken: even before, visits took longer than {CALM} s; this machine is too busy"
-            ) from error
+            why = f"visits took longer than {CALM} s; this machine is too busy"
+            if not visitors.well(begun):
+                why = visitors.trouble()
+            raise UserError(f"nothing was broken: before that, {why}; see: make ps") from error
 
     def _break(self, phase: tuple[faults.Order, ...]) -> None:
         for number, order in enumerate(phase):
@@ -313,6 +322,8 @@ def report(record: Record) -> Iterator[str]:
     """
     verdict = check(record)
     yield sentence(verdict)
+    if verdict.void:
+        raise UserError("this drill has no verdict; say it again")
     stage, means = record.begin.stage, record.begin.means
     if wrong := list(broken(promise(stage, means), verdict)):
         raise UserError(f"stage {stage} does not keep its promise:\n" + "\n".join(f"  {each}" for each in wrong))

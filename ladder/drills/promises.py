@@ -101,6 +101,7 @@ def broken(promise: Promise, verdict: Verdict) -> Iterator[str]:
     """
     if verdict.void:
         yield f"there is no verdict: {verdict.void}"
+        return
     felt = max(verdict.reads.felt, verdict.writes.felt)
     figures = (
         ("failed reads", verdict.reads.bad, promise.failed_reads),

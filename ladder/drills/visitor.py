@@ -8,7 +8,8 @@ Half of the requests open a connection, half take a kept one; reads ask for the 
 A write carries an Idempotency-Key, unless told otherwise. Nothing is ever repeated by the visitor itself, which is why
 it speaks HTTP by h11 and not through a client that repeats a broken request without saying so.
 
-Run by the drill: `python -m ladder.drills.visitor`, with the token on standard input. SIGTERM ends it.
+Run by the drill: `python -m ladder.drills.visitor`, with the token as a line of standard input. SIGTERM ends
+it, and so does the end of its input: a drill that was killed leaves no visitor behind.
 """
 
 import argparse
@@ -78,8 +79,15 @@ class Visitor:
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
-        """Until SIGTERM; then until the requests under way have ended."""
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stop.set)
+        """Until SIGTERM or the end of the input; then until the requests under way have ended."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._stop.set)
+
+        def hear() -> None:
+            loop.remove_reader(sys.stdin)
+            self._stop.set()
+
+        loop.add_reader(sys.stdin, hear)
         rates = {"read": self._options.reads, "write": self._options.writes}
         # What no request may meet ends them all: the record would lack one without saying so.
         async with asyncio.TaskGroup() as tasks:
@@ -209,7 +217,7 @@ def main() -> None:
     parser.add_argument("--zero", type=float, required=True, help="the drill's beginning by the monotonic clock")
     parser.add_argument("--record", type=Path, required=True)
     options = parser.parse_args()
-    token = sys.stdin.read().strip()
+    token = sys.stdin.readline().strip()
     # What is there now stays; a collection of all of it would hold requests back.
     gc.freeze()
     # Line by line, appended: the drill writes its faults into the same file.

@@ -198,6 +198,36 @@ def test_rules_are_there_before_the_server_is_and_survive_kill_and_start(stack: 
         assert not passes(stack, "app1", asked, seconds=2), node
 
 
+def test_a_balancer_without_its_rules_is_let_in_by_nginx_alone(stack: Stack) -> None:
+    """What comes in is checked where it comes in."""
+    application = addresses(stack, "app1")
+    stack.run_in("lb1", "nft", "delete", "table", "inet", "firewall")
+    try:
+        asked = [(address, kind, port) for address in application for kind, port in PORTS]
+        assert not passes(stack, "lb1", asked)
+        assert passes(stack, "lb1", [(addresses(stack, "web2")[0], "tcp", 80)])
+    finally:
+        stack.run_in("lb1", "firewall-load")
+
+
+@pytest.mark.parametrize(("forged", "passed"), [(True, False), (False, True)])
+def test_a_visitor_with_the_address_of_a_server_gets_nowhere(stack: Stack, forged: bool, passed: bool) -> None:
+    """A packet that comes in from outside and claims to come from the web zone; and one that claims nothing."""
+    prefix, name_server = stack.settings.subnet_prefix, addresses(stack, "dns")[0]
+    sender = f"ip address add {prefix}.2.99/32 dev eth0; from='src {prefix}.2.99';" if forged else "from=;"
+    script = f"{sender} ip route add {prefix}.1.0/24 via {prefix}.0.2 $from; echo x > /dev/udp/{name_server}/53"
+    words = ["docker", "run", "--rm", f"--network={stack.settings.project}_access", "--cap-drop=ALL"]
+    words += ["--cap-add=NET_ADMIN", "--entrypoint=bash", f"{stack.settings.project}/edge", "-c", script]
+
+    def packets() -> int:
+        """Of both rules that let a question through."""
+        return sum(count.packets for count in counts(stack.settings) if count.node == "edge" and count.accepts)
+
+    before = packets()
+    subprocess.run(words, check=True)
+    assert (packets() > before) == passed
+
+
 def test_without_its_rules_a_server_is_open(stack: Stack) -> None:
     """The test above can fail."""
     target = addresses(stack, "web1")[0]
@@ -315,11 +345,14 @@ def test_changed_rules_are_loaded_under_traffic_without_a_failed_request(stack: 
 def test_a_broken_rule_is_refused_before_anything_is_changed(stack: Stack) -> None:
     before: list[Count] = counts(stack.settings)
     with policy_with("data", 'tcp dport 3306 counter accept comment "databases', 'tcp dport mysql! accept comment "x'):
-        done = stack.make("firewall", LOAD="1")
-    assert done.returncode != 0
-    assert "the rules in firewall/ can't be loaded; nothing was changed." in done.stderr
-    assert "syntax error" in done.stderr
-    assert "Traceback" not in done.stderr
+        tried = stack.make("firewall", LOAD="1"), stack.make("up", STAGE="2")
+    for done in tried:
+        assert done.returncode != 0
+        assert "the rules in firewall/ are wrong; nothing was changed" in done.stderr
+        assert "firewall/data.nft:" in done.stderr
+        assert "syntax error" in done.stderr
+        assert "Traceback" not in done.stderr
+    assert stack.starts() == stack.since
     assert [(c.node, c.chain, c.reason) for c in counts(stack.settings)] == [
         (c.node, c.chain, c.reason) for c in before
     ]

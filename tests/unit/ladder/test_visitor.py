@@ -49,8 +49,8 @@ class Visit:
             [sys.executable, "-m", "ladder.drills.visitor", *words, *options], cwd=ROOT, stdin=subprocess.PIPE
         )
         assert self.process.stdin
-        self.process.stdin.write(TOKEN.encode())
-        self.process.stdin.close()
+        self.process.stdin.write(TOKEN.encode() + b"\n")
+        self.process.stdin.flush()
 
     def now(self) -> float:
         return time.monotonic() - self.zero
@@ -437,6 +437,16 @@ def test_sigterm_ends_it_when_what_is_under_way_has_ended_and_its_cost_is_told(
     assert {request.outcome for request in record.requests} == {"ok"}
     assert record.cpu
     each_once(site, record)
+
+
+def test_it_ends_with_whoever_started_it(serving: Serving, visiting: Visiting) -> None:
+    """A drill that is killed closes its end of the pipe and says nothing else."""
+    visit = visiting(serving(well).port, 20, 20)
+    visit.until(10)
+    assert visit.process.stdin
+    visit.process.stdin.close()
+
+    assert visit.process.wait(WITHIN) == 0
 
 
 def test_a_visitor_that_is_killed_tells_no_cost_so_that_its_record_is_void(
