@@ -1,10 +1,8 @@
 """Every drill on every stage, in a stack of its own, and the scoreboard. Interrupted, it goes on where it was."""
 
 import os
-import subprocess
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 
 from ladder import aside, images, settings, stack
@@ -18,13 +16,12 @@ from ladder.settings import ROOT, Settings
 from ladder.stages import stage_of
 
 RECORDS = ROOT / ".ladder/scoreboard"
-STACK = ("app", "compose", "compose.yaml", "dns", "firewall", "haproxy", "mysql", "nginx", ".env.example")
-"""What the drills are about. As long as this is the same, a record counts, and is judged again."""
 
 
 def run(runs: int, step: Callable[[str], None], say: Callable[[str], None]) -> None:
     """Run what is still missing of so many runs of every drill, then write docs/scoreboard.md and the README's part.
 
+    Interrupted, it writes what there is.
     A drill that is refused, because the machine is too busy for example, does not keep the others from being run.
 
     Raises:
@@ -45,10 +42,12 @@ def run(runs: int, step: Callable[[str], None], say: Callable[[str], None]) -> N
                 else:
                     results += filter(None, [judged(path, say)])
         finally:
+            if results:
+                write(results)
             values = settings.load()
             stack.down(values, wipe=True)
             images.forget(values)
-    if results:
+    else:
         write(results)
     bad = [f"  stage {r.stage}, {r.faults}: {r.record}" for r in results if not r.kept]
     if bad or refused:
@@ -61,19 +60,12 @@ def judged(path: Path, say: Callable[[str], None]) -> Result | None:
     """The result that a record holds; None if it was interrupted, is of another stack, or of no drill of ours."""
     found = record.load(path)
     begin = found.begin
-    if begin.faults not in PROMISES.get(begin.stage, {}) or not found.stored or not same_stack(begin.commit):
+    if begin.faults not in PROMISES.get(begin.stage, {}) or not found.stored or not drill.same_stack(begin.commit):
         say(f"does not count: {path.relative_to(ROOT)}")
         return None
     verdict = check(found)
     kept = not list(broken(PROMISES[begin.stage][begin.faults], verdict))
     return Result(begin.stage, begin.faults, str(path.relative_to(ROOT)), begin.commit, verdict, kept)
-
-
-@cache
-def same_stack(commit: str) -> bool:
-    """The stack has not changed since a commit of which a record says that nothing was changed beside it."""
-    ask = ["git", "diff", "--quiet", commit, "--", *STACK]
-    return "+" not in commit and subprocess.run(ask, cwd=ROOT, capture_output=True).returncode == 0
 
 
 def missing(results: list[Result], runs: int) -> Iterator[tuple[int, str]]:

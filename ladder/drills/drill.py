@@ -47,6 +47,8 @@ CALM, CALM_WITHIN = 0.5, 60.0
 BACK_WITHIN = 120.0
 """Seconds from a healing until everything must be back; a database that lost its disk is filled by then."""
 FOLDER = ROOT / ".ladder/drills"
+STACK = ("app", "compose", "compose.yaml", "dns", "firewall", "haproxy", "mysql", "nginx", ".env.example")
+"""What drills are about; what else is in the checkout changes none of their figures."""
 
 
 @dataclass(frozen=True)
@@ -335,9 +337,16 @@ def report(record: Record) -> Iterator[str]:
 
 
 def commit() -> str:
-    """The checkout's commit, with a + if it was changed; "" if git can't tell."""
-    done = subprocess.run(["git", "describe", "--always", "--dirty=+"], cwd=ROOT, capture_output=True, text=True)
-    return done.stdout.strip()
+    """The checkout's commit, with a + if the stack was changed since."""
+    done = subprocess.run(["git", "describe", "--always"], cwd=ROOT, capture_output=True, text=True)
+    found = done.stdout.strip()
+    return found if same_stack(found) else f"{found}+"
+
+
+def same_stack(commit: str) -> bool:
+    """The stack is what it was at a commit of which nobody says that it had been changed."""
+    ask = ["git", "diff", "--quiet", commit, "--", *STACK]
+    return "+" not in commit and subprocess.run(ask, cwd=ROOT, capture_output=True).returncode == 0
 
 
 def machine() -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from ladder.drills.checker import SLOW, Stream, Verdict
+from ladder.drills.promises import PROMISES
 from ladder.errors import UserError
 from ladder.stages import stage_of
 
@@ -112,7 +113,12 @@ def grid(results: Sequence[Result], faults: Sequence[str]) -> str:
         "|---|" + "---|" * len(stages),
     ]
     for fault in faults:
-        cells = (cell([r for r in results if (r.stage, r.faults) == (stage, fault)], most) for stage in stages)
+        cells = (
+            cell([r for r in results if (r.stage, r.faults) == (stage, fault)], most)
+            if fault in PROMISES.get(stage, {})
+            else "–"
+            for stage in stages
+        )
         lines.append(f"| `{fault}` | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -138,7 +144,7 @@ def cell(results: Sequence[Result], most: int) -> str:
     """What the runs of one drill showed, for a glance: a light and the gist, then the figures."""
     verdicts = [each.verdict for each in results if not each.verdict.void]
     if not results:
-        return "–"
+        return "not run"
     if not verdicts:
         return "void"
     reads, writes = streams_of(verdicts)

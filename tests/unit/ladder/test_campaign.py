@@ -29,9 +29,8 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for module in (campaign, drill):
         monkeypatch.setattr(module, "ROOT", tmp_path)
     monkeypatch.setattr(campaign, "RECORDS", tmp_path / ".ladder/scoreboard")
-    monkeypatch.setattr(campaign, "STACK", ("app",))
+    monkeypatch.setattr(drill, "STACK", ("app",))
     monkeypatch.setattr(campaign, "PROMISES", DRILLS)
-    campaign.same_stack.cache_clear()
     return tmp_path
 
 
@@ -62,11 +61,9 @@ def test_a_record_counts_as_long_as_the_stack_is_what_it_was(checkout: Path) -> 
     assert (result.stage, result.faults, result.commit, result.kept) == (1, "kill web1", commit, True)
 
     (checkout / "README.md").write_text("Other words are no other stack.")
-    campaign.same_stack.cache_clear()
     assert campaign.judged(path, quiet)
 
     (checkout / "app/code").write_text("changed")
-    campaign.same_stack.cache_clear()
     assert not campaign.judged(path, quiet)
 
 
@@ -131,6 +128,7 @@ def test_interrupted_it_goes_on_where_it_was(checkout: Path, pretended: Campaign
         campaign.run(2, quiet, quiet)
     assert pretended.done == ["0 kill web1", "0 kill web1", "1 kill web1"]
     assert pretended.downs == [True], "its stack stays behind"
+    assert "Runs: 3," in (checkout / "docs/scoreboard.md").read_text()
 
     campaign.run(2, quiet, quiet)
     assert pretended.done[3:] == ["1 deploy", "1 kill web1", "1 deploy"]

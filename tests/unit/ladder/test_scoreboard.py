@@ -94,6 +94,15 @@ def test_rungs_are_across_and_faults_are_down_by_kind() -> None:
     assert "1 distributed" not in scoreboard(result(stage=0))
 
 
+def test_what_was_not_run_is_told_from_what_makes_no_sense() -> None:
+    text = scoreboard(result(stage=0, faults="kill web1"), result(stage=1, faults="kill lb1"))
+    rows = [line.split(" | ")[1:] for line in text.splitlines() if line.startswith("| `")]
+    assert [[cell.startswith("🟢") or cell.rstrip(" |") for cell in row] for row in rows] == [
+        [True, "not run"],
+        ["–", True],
+    ]
+
+
 def test_it_says_how_when_and_where_it_was_made() -> None:
     text = scoreboard(result(), result())
     assert "Runs: 2, up to 2 of each drill; figures are the median and, if a tenth above, the worst." in text
