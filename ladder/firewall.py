@@ -183,6 +183,8 @@ def packed() -> bytes:
 def check(settings: Settings) -> None:
     """Have nft read the policies of this checkout, all at once, in a container of no consequence.
 
+    Of the image only its nft is taken; it may be older than the rules.
+
     Raises:
         UserError: a rule is wrong; nothing was changed.
     """
@@ -196,7 +198,8 @@ def check(settings: Settings) -> None:
     }
     command = ["docker", "run", "--rm", "--interactive", "--network=none", "--cap-drop=ALL", "--cap-add=NET_ADMIN"]
     command += [word for name, value in values.items() for word in ("--env", f"{name}={value}")]
-    command += ["--entrypoint=firewall-load", f"{settings.project}/edge", "--check", "-"]
+    script = (ROOT / "firewall/firewall-load").read_text()
+    command += ["--entrypoint=sh", f"{settings.project}/edge", "-c", script, "firewall-load", "--check", "-"]
     done = subprocess.run(command, input=packed(), capture_output=True)
     if done.returncode:
         said = done.stderr.decode(errors="replace").replace("./", "firewall/")

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import docker
 
-from ladder import debian, rungs
+from ladder import debian, firewall, rungs
 from ladder.console import note, out
 from ladder.engine import client, compose_command, explain
 from ladder.errors import UserError
@@ -49,8 +49,12 @@ def build(settings: Settings, stage: Stage, only: str = "", app_version: int | N
     The application gets this version; by default it keeps its own.
 
     Raises:
-        UserError: a build failed; the end of its output, and where the whole of it is.
+        UserError: a build failed; the end of its output, and where the whole of it is. Or a rule of the firewall is
+            wrong: an image with it would be no server, so that none is built once there is an nft to ask.
     """
+    edge = client().images.list(filters={"reference": f"{settings.project}/edge"})
+    if stage.firewalls and edge:
+        firewall.check(settings)
     whole = settings.scratch("build.log")
     # Servers of a kind share an image: building it for one of them will do.
     services = {service["image"]: name for name, service in rungs.render(settings, stage)["services"].items()}
@@ -80,6 +84,8 @@ def build(settings: Settings, stage: Stage, only: str = "", app_version: int | N
     if done.wait():
         said = explain("docker compose build", whole.read_text())
         raise UserError(f"{said}\nThe whole output is in {whole.relative_to(ROOT)}")
+    if stage.firewalls and not edge:
+        firewall.check(settings)
 
 
 def build_one(settings: Settings, name: str, folder: str) -> str:

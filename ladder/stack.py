@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from docker.models.containers import Container
 
-from ladder import credentials, doctor, firewall, images, packets
+from ladder import credentials, doctor, images, packets
 from ladder.console import note, out, step
 from ladder.engine import compose, compose_command, containers, explain
 from ladder.errors import UserError
@@ -30,8 +30,6 @@ def up(settings: Settings, stage: Stage) -> None:
     step("Images")
     images.ensure_base_images()
     images.build(settings, stage)
-    if stage.firewalls:
-        firewall.check(settings)
 
     step(f"Starting stage {stage.number}, {stage.title}")
     keep(settings, stage.profile)
