@@ -40,6 +40,8 @@ NARROW = 1000
 """Width of the rows in a browser of 1280; labels that don't overlap there overlap in no wider one."""
 HEADROOM = 1.45
 """Above the highest bar there is so much more room, for the longest gap."""
+SLIVER = 0.2
+"""Seconds; of less than this no rate is made."""
 QUICKEST, SLOWEST = 0.001, 16.0
 """Seconds, the ends of the axis of latencies: the same in every picture, so that they can be compared."""
 
@@ -194,21 +196,40 @@ def by_second(requests: Sequence[Request], seconds: range, zero: float) -> list[
     return [counts[second] for second in seconds]
 
 
+def visited(record: Record, kind: str, seconds: range, zero: float) -> list[tuple[float, float]]:
+    """The part of each second in which requests of a kind were due: of the first and the last not all of it."""
+    requests = record.of(kind)
+    rate = record.begin.reads if kind == "read" else record.begin.writes
+    first, last = (requests[0].due - zero, requests[-1].due - zero + 1 / rate) if requests else (0.0, 0.0)
+    parts = ((max(second, first), min(second + 1, last)) for second in seconds)
+    return [
+        (begin, end) if end - begin > SLIVER else (second, second + 1)
+        for second, (begin, end) in zip(seconds, parts, strict=True)
+    ]
+
+
 def add_outcomes(rows: go.Figure, row: int, record: Record, seconds: range, zero: float) -> None:
     """One kind of requests a second by outcome, stacked, and the longest time without success."""
     kind = KINDS[row - 1]
-    top = max(1, *by_second(record.of(kind), seconds, zero))
+    parts = visited(record, kind, seconds, zero)
+
+    def rates(*outcomes: str) -> list[float]:
+        counts = by_second(record.of(kind, *outcomes), seconds, zero)
+        return [count / (end - begin) for count, (begin, end) in zip(counts, parts, strict=True)]
+
+    top = max(1, *rates())
     for outcome, (color, hatching) in BARS.items():
         rows.add_bar(
-            x=[second + 0.5 for second in seconds],
-            y=by_second(record.of(kind, outcome), seconds, zero),
+            x=[(begin + end) / 2 for begin, end in parts],
+            width=[0.92 * (end - begin) for begin, end in parts],
+            y=rates(outcome),
             name=outcome,
             marker={
                 "color": color,
                 "line": {"width": 0},
                 "pattern": {"shape": hatching, "fgcolor": "white", "size": 8},
             },
-            hovertemplate=f"%{{y}} {kind}s {outcome}<extra></extra>",
+            hovertemplate=f"%{{y:.0f}} {kind}s {outcome} a second<extra></extra>",
             # Both rows share a legend; what never happened needs no entry.
             showlegend=row == 1 and any(each.outcome == outcome for each in record.requests),
             row=row,

@@ -45,6 +45,19 @@ def test_a_bar_is_a_second_of_one_outcome(row: int) -> None:
     assert bars(RECORD, row) == {"ok": [2, 0, 2, 2], "failed": [0, 1, 0, 0], "unknown": [0, 1, 0, 0]}
 
 
+def test_a_second_that_was_visited_in_part_is_no_outage() -> None:
+    """Without its first read and its last one, the record begins and ends in the middle of a second."""
+    record = dataclasses.replace(
+        RECORD, requests=tuple(r for r in RECORD.requests if r.kind == "write" or -1 < r.due - 2 < 2.5)
+    )
+    (ok,) = (
+        trace for trace in figure(record).data if trace.type == "bar" and trace.name == "ok" and trace.yaxis == "y"
+    )
+    assert list(ok.y) == pytest.approx([2, 0, 2, 2])
+    assert list(ok.x) == pytest.approx([-0.25, 0.5, 1.5, 2.25])
+    assert list(ok.width) == pytest.approx([0.46, 0.92, 0.92, 0.46])
+
+
 def test_every_request_is_a_point_at_its_time_and_latency() -> None:
     points = {trace.name: trace for trace in figure(RECORD).data if trace.type == "scatter"}
     assert {name: len(trace.x) for name, trace in points.items()} == {
