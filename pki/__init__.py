@@ -1,0 +1,1 @@
+"""How the certificates are made, and what is wrong with one that somebody brings. Read next: certificates.py."""
