@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from typing import Any
 
 from gunicorn.glogging import Logger
+from wall import logs, metrics, whole
 from wall.settings import SettingsError, read_settings
 
 try:
@@ -19,7 +19,8 @@ try:
 except SettingsError as error:
     sys.exit(f"app: {error}")
 
-bind = "0.0.0.0:8000"
+# The site, and the figures of the server itself, which only the zone's monitoring client reaches (firewall/web.nft).
+bind = ["0.0.0.0:8000", f"0.0.0.0:{metrics.PORT}"]
 worker_class = "gthread"
 workers = settings.workers
 threads = settings.threads
@@ -40,15 +41,23 @@ limit_request_line = 8190  # nginx's own limit; what is too long then gets a pag
 
 
 class JsonLogger(Logger):  # type: ignore[misc]
-    """One JSON object a request on stdout.
+    """One JSON object a request on stdout, and one for whatever else Gunicorn has to say on stderr.
 
     Made by json rather than by a format string, which a quote in a URL would break.
     """
 
+    def setup(self, cfg: Any) -> None:
+        """Logs as Gunicorn sets them up, but for the form."""
+        super().setup(cfg)
+        for handler in self.error_log.handlers:
+            handler.setFormatter(logs.Json())
+
     def access(self, resp: Any, req: Any, environ: dict[str, Any], request_time: Any) -> None:
-        """Log a request that was answered."""
+        """Log a request that was answered; not those of the monitoring client."""
+        if environ.get("SERVER_PORT") == str(metrics.PORT):
+            return
         line = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "time": logs.now(),
             "id": environ.get("HTTP_X_REQUEST_ID"),
             "client": environ.get("HTTP_X_FORWARDED_FOR", environ.get("REMOTE_ADDR")),
             "method": environ.get("REQUEST_METHOD"),
@@ -61,11 +70,19 @@ class JsonLogger(Logger):  # type: ignore[misc]
         sys.stdout.flush()
 
 
+KNOWS_WITHIN = 2.0  # seconds for a node that doesn't answer; then it is down, and requests have waited long enough
 logger_class = JsonLogger
+whole.install()
 accesslog = "-"
 errorlog = "-"
 
 
 def post_worker_init(worker: Any) -> None:
-    """Begin to ask the database nodes for their roles before the first request does."""
-    worker.wsgi.extensions["wall"].topology.start()
+    """Know the database nodes' roles before the first request comes, or it would find nobody to write to."""
+    worker.wsgi.extensions["wall"].topology.wait(lambda snapshot: snapshot.settled, within=KNOWS_WITHIN)
+    metrics.THREADS.set(settings.threads)
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """A worker died: it has no requests under way any more."""
+    metrics.forget(worker.pid)

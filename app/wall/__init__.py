@@ -8,7 +8,6 @@ The house rules of Flask application factories: https://flask.palletsprojects.co
 from __future__ import annotations
 
 import hashlib
-import logging
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -21,7 +20,7 @@ from flask_wtf import CSRFProtect
 from werkzeug.exceptions import BadRequest
 from werkzeug.routing import BaseConverter
 
-from wall import accounts, api, pages, problems
+from wall import accounts, api, logs, metrics, pages, problems
 from wall.database import Database, nodes_used
 from wall.idempotency import Idempotency
 from wall.journey import journey, served_by
@@ -63,7 +62,7 @@ def create_app(settings: Settings | None = None, database: Database | None = Non
 
     Opens no connection and starts no thread: that happens with the first use in each worker.
     """
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logs.to_stderr()
     settings = settings or read_settings()
     database = database or Database.connect(settings)
     idempotency = Idempotency(database, settings.session_key)
@@ -71,6 +70,8 @@ def create_app(settings: Settings | None = None, database: Database | None = Non
     app = Flask(__name__)
     app.config.update(
         SECRET_KEY=settings.session_key,
+        # A browser takes a cookie of this name only by HTTPS, for this very host: none can be slipped in from beside.
+        SESSION_COOKIE_NAME="__Host-session" if settings.cookie_secure else "session",
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_SECURE=settings.cookie_secure,
@@ -78,6 +79,7 @@ def create_app(settings: Settings | None = None, database: Database | None = Non
         WTF_CSRF_TIME_LIMIT=None,  # a token lives as long as its session
     )
     app.json = Json(app)
+    app.wsgi_app = metrics.measured(app.wsgi_app)  # type: ignore[assignment, method-assign]
     app.extensions["wall"] = database
     app.url_map.converters["id"] = IdConverter
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
@@ -88,7 +90,9 @@ def create_app(settings: Settings | None = None, database: Database | None = Non
 
     @app.before_request
     def begin() -> None:
+        logs.begin(request.headers.get("X-Request-ID"))
         nodes_used.set([])
+        request.environ[metrics.ROUTE] = request.url_rule.rule if request.url_rule else "none"
         if request.mimetype == "application/x-www-form-urlencoded":
             try:  # Werkzeug would keep bytes that aren't UTF-8 as "%ff", which nobody typed
                 unquote_to_bytes(request.get_data()).decode()

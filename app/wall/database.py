@@ -1,8 +1,9 @@
 """Reading and writing: picks the node, keeps the time budget, and repeats what is safe to repeat.
 
 A read costs at most 1.5 s a node plus 0.5 s to connect, and tries two nodes: 4 s. A write waits
-3 s for a statement, and is repeated only if it failed within its first second. Connections are
-pooled per node; a node that fails loses its pool and is left out until it answers its monitor.
+3 s for a statement, and is repeated only if it failed within its first second. While a primary
+hands its part over, which takes a second, writes wait for the next one. Connections are pooled
+per node; a node that fails, or is the primary no longer, loses its pool.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ from sqlalchemy.exc import (
     TimeoutError as PoolTimeout,
 )
 
+from wall import logs, metrics
 from wall.settings import Settings
-from wall.topology import MySQLProbe, Topology
+from wall.topology import HANDOVER_WITHIN, MySQLProbe, Topology
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -40,6 +42,7 @@ REPEAT_WRITE_WITHIN = 1.0
 FIND_NODE_WITHIN = 1.0
 
 NO_SUCH_TABLE = 1146  # a node that is still being filled
+READ_ONLY = {1290, 1836}  # a node that is the primary no longer; it has stored nothing, at COMMIT either
 LOCK_WAIT_TIMEOUT, DEADLOCK = 1205, 1213
 QUERY_TIMEOUT = 3024
 
@@ -92,6 +95,7 @@ class Database:
         self.topology = topology
         self._readers = readers
         self._writers = writers
+        self._last_writer: str | None = None
 
     @classmethod
     def connect(cls, settings: Settings) -> Database:
@@ -125,6 +129,7 @@ class Database:
                 pool_recycle=600,
                 pool_reset_on_return=None,  # we end every transaction; saves a round trip
                 skip_autocommit_rollback=True,
+                hide_parameters=True,  # in an error, and so in a log: password hashes, tokens
                 **options,
             )
 
@@ -133,6 +138,8 @@ class Database:
                 node = topology.snapshot.node(name)
                 parameters["host"] = (node.address if node else None) or name
 
+            metrics.count_queries(made, name)
+            logs.comment_queries(made)
             return made
 
         return cls(
@@ -195,11 +202,13 @@ class Database:
         What fails before COMMIT was sent left nothing behind and is run once more, if there is
         time, on the primary as it is then. What fails during COMMIT is run again only if it is
         `repeatable`, that is, harmless when it had been stored after all; else OutcomeUnknown.
+        A node that says it is read only has stored nothing: that is not counted as a try.
         Raises WritesHeld, Busy or OutcomeUnknown; whatever `work` raises rolls back and passes.
         """
         begun = time.monotonic()
         failure: Unavailable | None = None
-        for _ in range(2):
+        tries = 0
+        while tries < 2:
             name = self._pick_writer(failure)
             committing = False
             try:
@@ -213,12 +222,18 @@ class Database:
                 if not _is_about_the_node(error):
                     raise
                 code = _code(error)
+                if code in READ_ONLY and time.monotonic() - begun < HANDOVER_WITHIN:
+                    self._leave_out(name, self._writers, error)
+                    failure = WritesHeld(str(error.orig))
+                    continue
+                tries += 1
                 if code == LOCK_WAIT_TIMEOUT:
                     raise Busy from error
                 if code == DEADLOCK:
                     failure = Busy(str(error.orig))
                 else:
                     self._leave_out(name, self._writers, error)
+                    committing &= code not in READ_ONLY
                     lost = committing and not repeatable
                     failure = (OutcomeUnknown if committing else WritesHeld)(str(error.orig))
                     if lost:
@@ -246,12 +261,18 @@ class Database:
         return names[0] if names[0] != failed else names[-1]
 
     def _pick_writer(self, failure: Unavailable | None) -> str:
-        """The primary. Waits for one as `_pick_reader` does."""
+        """The primary. Waits for one as `_pick_reader` does, and while one hands over to the next."""
         snapshot = self.topology.snapshot
         if snapshot.writer is None and not snapshot.settled:
             snapshot = self.topology.wait(lambda s: s.settled or s.writer is not None, FIND_NODE_WITHIN)
+        if snapshot.writer is None and snapshot.handing_over:
+            within = snapshot.handover_until - time.monotonic()
+            snapshot = self.topology.wait(lambda s: s.writer is not None or not s.handing_over, within)
         if snapshot.writer is None:
             raise failure or WritesHeld("no database node accepts writes")
+        last, self._last_writer = self._last_writer, snapshot.writer
+        if last is not None and last != snapshot.writer:
+            self._writers[last].dispose()  # no connection to it is ever used for a write again
         return snapshot.writer
 
     def _leave_out(self, name: str, engines: Mapping[str, Engine], error: DBAPIError) -> None:

@@ -13,6 +13,9 @@ from pathlib import Path
 
 import alembic.command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import URL, Connection, Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
@@ -25,6 +28,14 @@ WAIT_FOR_PRIMARY = 120.0
 ASK_EVERY = 1.0
 SAY_EVERY = 10.0
 LOCK_TIMEOUT = 60
+TABLE_TIMEOUT = 1
+"""Seconds that a step waits for a table which visitors' transactions are using. Whatever comes after it waits behind
+it, and an answer has six seconds (docs/timeouts.md). Default: a year."""
+TABLE_TRIES = 20
+TABLE_PAUSE = 1.0
+"""Seconds between two tries, for those who waited. All tries end within 40 s, before a deploy gives up (120 s)."""
+LOCK_WAIT_TIMEOUT = 1205
+"""MySQL's number for that error."""
 INI = Path(__file__).parent.parent / "alembic.ini"
 
 
@@ -38,15 +49,55 @@ def migrate(settings: MigrationSettings) -> None:
     with engine.connect() as connection:
         if not connection.scalar(text(f"SELECT GET_LOCK('wall.migrate', {LOCK_TIMEOUT})")):
             raise MigrationError(f"another migration has been running for {LOCK_TIMEOUT} s; look at its log")
-        connection.rollback()  # ends the read, keeps the lock, which lives as long as we
-        upgrade(connection)
+        connection.execute(text(f"SET SESSION lock_wait_timeout = {TABLE_TIMEOUT}"))
+        connection.rollback()  # ends the read, keeps the lock and the setting, which live as long as we
+        upgrade_patiently(connection)
+
+
+def upgrade_patiently(connection: Connection) -> None:
+    """Upgrade; where a table is in use for too long, let those pass who waited behind us, and try again.
+
+    Raises:
+        MigrationError: it was in use at every try.
+    """
+    for turn in range(1, TABLE_TRIES + 1):
+        try:
+            upgrade(connection)
+        except DBAPIError as error:
+            if not (error.orig and error.orig.args[:1] == (LOCK_WAIT_TIMEOUT,)):
+                raise
+            connection.rollback()
+            log.info("a table is in use, try %d of %d: %s", turn, TABLE_TRIES, error.orig.args[-1])
+            time.sleep(TABLE_PAUSE)
+        else:
+            return
+    raise MigrationError(
+        f"a table that is to be changed was in use at each of {TABLE_TRIES} tries; "
+        "look for a transaction that stays open (SHOW PROCESSLIST), then run the job again"
+    )
 
 
 def upgrade(connection: Connection) -> None:
-    """Run the steps of migrations/ that this database hasn't seen."""
+    """Run the steps of migrations/ that this database hasn't seen. A later version's schema is left as it is."""
     config = Config(INI)
+    if later := unknown(connection, ScriptDirectory.from_config(config)):
+        log.info("the schema is of a later version (step %s), which this one can live with", ", ".join(later))
+        return
     config.attributes["connection"] = connection
     alembic.command.upgrade(config, "head")
+
+
+def unknown(connection: Connection, steps: ScriptDirectory) -> list[str]:
+    """The steps that this database is at and we don't know: of a version that was taken back, its migration stays."""
+    at = MigrationContext.configure(connection).get_current_heads()
+    connection.rollback()  # or Alembic would leave the commit to us
+    found = []
+    for step in at:
+        try:
+            steps.get_revision(step)
+        except CommandError:
+            found.append(step)
+    return found
 
 
 def find_primary(settings: MigrationSettings, within: float = WAIT_FOR_PRIMARY) -> Engine:

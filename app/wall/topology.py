@@ -15,7 +15,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import pymysql
@@ -23,7 +23,9 @@ from pymysql.cursors import DictCursor
 
 log = logging.getLogger(__name__)
 
-PROBE_EVERY = 1.0  # seconds between two questions to the same node
+PROBE_EVERY = 1.0  # seconds between two questions to the same node …
+HANDOVER_EVERY = 0.1  # … and while all nodes answer and none is the primary: one is about to be
+HANDOVER_WITHIN = 3.0  # seconds for that; beyond, it is no handover
 CONNECT_TIMEOUT = 0.5
 ANSWER_TIMEOUT = 1.0  # seconds for each answer; less takes a busy laptop for a dead node
 MUCH_SLOWER = 0.2  # seconds by which a replica may answer later than the primary and still be read from
@@ -61,6 +63,7 @@ class Snapshot:
     writer: str | None
     fresh_replicas: tuple[str, ...]
     others: tuple[str, ...]  # the primary first, then anything that answers: stale beats nothing
+    handover_until: float = 0.0  # by time.monotonic(): until then a new primary is awaited
 
     @classmethod
     def of(cls, nodes: Iterable[NodeState], *, max_lag: int, settled: bool = True) -> Snapshot:
@@ -105,6 +108,12 @@ class Snapshot:
         if newest and self.writer:
             return (self.writer, *replicas, *(n for n in self.others if n != self.writer))
         return replicas + self.others
+
+    @property
+    def handing_over(self) -> bool:
+        """The primary gave its part up a moment ago and is well, as all others are: the next one is due."""
+        calm = len(self.nodes) > 1 and all(node.answers and not node.writable for node in self.nodes)
+        return calm and time.monotonic() < self.handover_until
 
     def node(self, name: str | None) -> NodeState | None:
         """The state of the node of this name, if there is one."""
@@ -187,6 +196,7 @@ class Topology:
         self._asked: set[str] = set()
         self._suspect_since: dict[str, float] = {}
         self._wake = {name: threading.Event() for name in probes}
+        self._writer_until = -math.inf
         self._started = False
         self._stopped = False
         self.snapshot = Snapshot.of(self._states.values(), max_lag=max_lag, settled=False)
@@ -240,7 +250,7 @@ class Topology:
                 if self._states[name].answers or name not in self._asked:
                     log.warning("database node %s does not answer: %s", name, error)
             self._learn(state, begun)
-            wake.wait(PROBE_EVERY)
+            wake.wait(HANDOVER_EVERY if self.snapshot.handing_over else PROBE_EVERY)
             wake.clear()
 
     def _learn(self, state: NodeState, begun: float) -> None:
@@ -256,11 +266,19 @@ class Topology:
     def _publish(self) -> None:
         """Make the new snapshot visible and wake whoever waits for it. Called with the lock."""
         before = self.snapshot
-        self.snapshot = Snapshot.of(
-            self._states.values(),
-            max_lag=self._max_lag,
-            settled=len(self._asked) == len(self._probes),
+        if before.writer:
+            self._writer_until = time.monotonic()
+        self.snapshot = replace(
+            Snapshot.of(
+                self._states.values(),
+                max_lag=self._max_lag,
+                settled=len(self._asked) == len(self._probes),
+            ),
+            handover_until=self._writer_until + HANDOVER_WITHIN,
         )
+        if self.snapshot.handing_over and not before.handing_over:
+            for event in self._wake.values():
+                event.set()
         writable = [node.name for node in self.snapshot.nodes if node.writable]
         if len(writable) > 1 and writable != [n.name for n in before.nodes if n.writable]:
             log.critical("split brain: %s all accept writes; ours are refused", ", ".join(writable))
