@@ -25,6 +25,8 @@ class Facts:
     received: GtidSet = field(default_factory=GtidSet)  # sent by its source, maybe not executed
     source: str | None = None  # whom its replication channel names; None for a former primary
     has_schema: bool = False
+    term: int = 0  # of the last promotion that it knows of; its own, if it was the primary since
+    alone: bool = False  # the primary, and no replica confirms its writes
     receiving: bool = False  # the thread that fetches from the source is not stopped
     connected: bool = False  # and the source lets it in
     applying: bool = False  # the thread that executes what was fetched is not stopped
@@ -107,8 +109,12 @@ def decide(me: Facts, peers: Sequence[Peer], order: Sequence[str]) -> Decision:
     `me` must have been asked before `peers`: a replica then never seems ahead of its primary.
     """
     writable = [p for p in peers if isinstance(p, Facts) and p.writable]
-    if me.writable and me.source is None:
+    # Promoted since this node led: whatever this one believes, it is no longer the primary.
+    later = [p for p in peers if isinstance(p, Facts) and p.source is None and p.term > me.term]
+    if me.writable and me.source is None and not later:
         return _stay_primary(writable)
+    last = max((p.term for p in writable), default=0)
+    writable = [p for p in writable if p.term == last]
     if len(writable) > 1:
         return Wait(f"{_names(writable)} are both writable: stop the wrong one", person=True)
     if writable:
@@ -117,6 +123,8 @@ def decide(me: Facts, peers: Sequence[Peer], order: Sequence[str]) -> Decision:
         return _stay_replica(me, peers, order)
     if me.empty:
         return _fill(me, peers, order)
+    if later:
+        return Wait(f"{_names(later)} was promoted after this node had led, and is not writable yet")
     return _lead_again(me, peers, order)
 
 
@@ -195,7 +203,9 @@ def _lead_again(me: Facts, peers: Sequence[Peer], order: Sequence[str]) -> Decis
 
 
 def _contest(me: Facts, rival: Facts, order: Sequence[str]) -> Wait | None:
-    """Two former primaries: the one that has everything leads. None when that is me."""
+    """Two former primaries: the one promoted last leads, else the one that has everything. None when that is me."""
+    if me.term > rival.term:
+        return None
     have_all, has_all = me.executed >= rival.executed, rival.executed >= me.executed
     if not have_all and not has_all:
         why = f"this node and {rival.name} were both primary and differ: keep one, empty the other"

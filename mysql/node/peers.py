@@ -94,6 +94,9 @@ def facts(name: str, row: Row) -> Facts:
         received=GtidSet.parse(row["received"] or ""),
         source=source,
         has_schema=bool(row["has_schema"]),
+        term=row.get("term") or 0,
+        # A node without the plugin has no such status, and promises nothing.
+        alone=not row["read_only"] and row.get("confirmed") == "OFF",
         receiving=(row["receiver"] or "OFF") != "OFF",
         connected=row["receiver"] == "ON",
         applying=(row["applier"] or "OFF") != "OFF",

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import pymysql
@@ -25,6 +26,7 @@ from node.statements import Statement
 
 SOCKET = Path("/run/mysqld/mysqld.sock")
 TICK_SECONDS = 0.1
+DUMP_SECONDS = 60.0
 
 
 class EndedError(Exception):
@@ -126,7 +128,7 @@ class Server:
         """Run mysqld until it answers on its socket; crash recovery may take its time."""
         SOCKET.parent.mkdir(mode=0o755, exist_ok=True)
         name, data = self._settings.name, self._volume.data
-        self._run(statements.serve(name, self._settings.server_id, data))
+        self._run(statements.serve(name, self._settings.server_id, data, semi_sync=self._settings.semi_sync))
         self.wait(self._answers)
 
     def restart_on_copy(self, source: str) -> None:
@@ -140,14 +142,36 @@ class Server:
 
     def execute(self, todo: Iterable[Statement], seconds: float = 15.0) -> None:
         """Run statements as administrator over the socket; pymysql.MySQLError when one fails."""
-        with self._connect(seconds) as connection, connection.cursor() as cursor:
+        with self.connect(seconds) as connection, connection.cursor() as cursor:
             for sql, arguments in todo:
                 cursor.execute(sql, arguments)
+
+    def disconnect(self, which: str) -> None:
+        """End the connections whose numbers this query gives."""
+        with self.connect(5.0) as connection, connection.cursor() as cursor:
+            cursor.execute(which)
+            for (number,) in cursor.fetchall():
+                with suppress(pymysql.MySQLError):  # it has just ended by itself
+                    cursor.execute("KILL %s", (number,))
+
+    def dump(self, gtids: str, into: Path) -> bool:
+        """Write these of this node's transactions into a file; whether it could be done."""
+        try:
+            with into.open("wb") as file:
+                command = statements.dump(self._volume.data, gtids)
+                return subprocess.run(command, stdout=file, timeout=DUMP_SECONDS).returncode == 0
+        except (OSError, subprocess.TimeoutExpired):
+            return False
+
+    def feed(self, dumped: Path) -> bool:
+        """Execute what `dump` wrote; whether all of it could be."""
+        with dumped.open("rb") as file:
+            return subprocess.run(statements.feed(), stdin=file, timeout=DUMP_SECONDS).returncode == 0
 
     def wait(self, check: Callable[[], bool], seconds: float | None = None) -> bool:
         """Wait until `check` holds or `seconds` have passed; EndedError when mysqld ends first.
 
-        The only place that waits. It also collects orphans, as process 1 has to, and once a
+        The only place where the controller waits. It also collects orphans, as process 1 has to, and once a
         stop was asked for it waits for the end alone.
         """
         deadline = None if seconds is None else time.monotonic() + seconds
@@ -190,12 +214,13 @@ class Server:
 
     def _answers(self) -> bool:
         try:
-            self._connect(1.0).close()
+            self.connect(1.0).close()
         except pymysql.MySQLError:
             return False
         return True
 
-    def _connect(self, seconds: float) -> pymysql.connections.Connection[pymysql.cursors.Cursor]:
+    def connect(self, seconds: float) -> pymysql.connections.Connection[pymysql.cursors.Cursor]:
+        """The administrator's connection; each of its statements has so many seconds."""
         return pymysql.connect(
             unix_socket=str(SOCKET),
             user="root",

@@ -1,4 +1,4 @@
-"""What a node is told from outside: its name, DB_NODES, and one secret file an account."""
+"""What a node is told from outside: its name, DB_NODES, how writes are confirmed, and one secret file an account."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ SCHEMA = "foobar"
 PORT = 3306
 ACCOUNTS = ("app", "migration", "replication", "monitoring")
 MEND = "`make up` writes what is missing and starts the node again"
+CHOICES = {"SEMI_SYNC": ("off", "on"), "DB_WITHOUT_REPLICA": ("go-on", "wait")}  # the default first
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 
@@ -27,6 +28,8 @@ class Settings:
     name: str
     nodes: tuple[str, ...]  # all nodes of the tier, this one too, in the order that breaks ties
     passwords: Mapping[str, str] = field(repr=False)  # by account
+    semi_sync: bool = False  # a commit is confirmed by a replica
+    waits: bool = False  # for as long as there is none, too
 
     @property
     def peers(self) -> tuple[str, ...]:
@@ -51,6 +54,9 @@ class Settings:
             faults.append(f"DB_NODES names a node twice: {' '.join(nodes)}")
         if nodes and hostname not in nodes:
             faults.append(f"this node, {hostname}, is not in DB_NODES: {' '.join(nodes)}")
+        for name, allowed in CHOICES.items():
+            if env.get(name, allowed[0]) not in allowed:
+                faults.append(f"{name} is {env[name]!r}; {' or '.join(allowed)} are known")
         passwords: dict[str, str] = {}
         for account in ACCOUNTS:
             try:
@@ -59,7 +65,8 @@ class Settings:
                 faults.append(str(fault))
         if faults:
             raise SettingsError("; ".join(faults))
-        return cls(hostname, nodes, passwords)
+        semi_sync, waits = env.get("SEMI_SYNC") == "on", env.get("DB_WITHOUT_REPLICA") == "wait"
+        return cls(hostname, nodes, passwords, semi_sync, waits)
 
 
 def read_secret(file: Path) -> str:
