@@ -4,7 +4,7 @@ LADDER := @ladder/bootstrap && .venv/bin/python -m ladder
 TEST := @ladder/bootstrap tests/requirements.txt && .venv/bin/python -m coverage run -m pytest
 
 ##@ Climb
-up: ## STAGE=n        bring the site up on rung n: 0 simple, 1 distributed, 2 secured
+up: ## STAGE=n        bring the site up on rung n: 0 simple, 1 distributed, 2 secured, 3 scaled
 	$(LADDER) up
 down: ##                take it down; every message is kept
 	$(LADDER) down
@@ -22,16 +22,28 @@ hosts: ##                the line for your machine's hosts file
 	$(LADDER) hosts
 ps: ##                servers, zones, roles, health
 	$(LADDER) ps
-logs: ## [NODE=name]    what the servers say; FOLLOW=1 goes on
+logs: ## [NODE=name]    what the servers say; FOLLOW=1 goes on; REQUEST=id: one request through all of them
 	$(LADDER) logs $(if $(FOLLOW),--follow)
 lb: ##                the balancer: servers, state, sessions, share of requests
 	$(LADDER) lb
-firewall: ##                every rule, its packets; WATCH=1 shows drops as they happen, LOAD=1 loads changed rules
-	$(LADDER) firewall $(if $(WATCH),--watch) $(if $(LOAD),--load)
+vip: ##                which of two balancers holds the address that they share
+	$(LADDER) vip
+qps: ##                requests a second of every layer, errors, times; live on a terminal
+	$(LADDER) qps
+alerts: ##                what is wrong now, and what has been told
+	$(LADDER) alerts
+firewall: ##                every rule, its packets; WATCH=1 shows drops as they happen
+	$(LADDER) firewall $(if $(WATCH),--watch)
+wire: ## NODE=name      what passes there, as anybody reads it who sits on the wire
+	$(LADDER) wire
+certificate: ##                for whom, by whom, until when; RENEW=1: a new one, while the site runs
+	$(LADDER) certificate $(if $(RENEW),--renew)
+trust: ##                have this machine trust our authority; UNDO=1 ends it
+	$(LADDER) trust $(if $(UNDO),--undo)
 replication: ##                databases: who is what, GTIDs, lag
 	$(LADDER) replication
 
-##@ Break and heal (NODE: a container, server1, server2, primary, replica)
+##@ Break and heal (NODE: a container, server1, server2, primary, replica; of two balancers lb, standby)
 kill: ## NODE=name      SIGKILL, as in a power cut
 	$(LADDER) kill
 stop: ## NODE=name      stop it cleanly: it may finish what it does
@@ -44,18 +56,28 @@ pause: ## NODE=name      freeze: it accepts connections and answers nothing
 	$(LADDER) pause
 unpause: ## NODE=name      thaw
 	$(LADDER) unpause
-partition: ## NODE=name      cut it off from all others, by packet filter; WAY=in or out: one way only
+partition: ## NODE=name      cut it off from all others, by packet filter; WAY=in or out: one way only; WAY=name: from that one
 	$(LADDER) partition
 slow: ## NODE=name      what it sends leaves DELAY=0.3 seconds later
 	$(LADDER) slow
+lose: ## NODE=name      of a hundred packets that it sends, PERCENT=10 are lost, by chance
+	$(LADDER) lose
 restart: ## NODE=name      stop it cleanly and start it again
 	$(LADDER) restart
 recreate: ## NODE=name      a new container in its place
 	$(LADDER) recreate
 power-cut: ##                SIGKILL to all containers at once
 	$(LADDER) power-cut
-deploy: ##                a new version of the application, one server after the other
+deploy: ##                a new version of the application, one server after the other, each drained first
 	$(LADDER) deploy
+scale: ## WEB=n APP=n    from stage 3 on: so many web servers, so many application servers
+	$(LADDER) scale
+renew: ##                a new certificate for the site
+	$(LADDER) renew
+promote: ## [NODE=name]    the replica becomes the primary, the old one is fenced first; FORCE=1 may lose writes
+	$(LADDER) promote $(if $(FORCE),--force)
+reload: ##                rules and configuration, as they are in firewall/, haproxy/, nginx/ now, into every server
+	$(LADDER) reload
 heal: ## [NODE=name]    undo every fault
 	$(LADDER) heal
 
@@ -67,9 +89,9 @@ drill: ## FAULT="…"      steady visitors, a fault, its healing, and a verdict 
 	$(LADDER) drill
 check: ## RECORD=file    the verdict of a drill's record, again
 	$(LADDER) check
-scoreboard: ## [RUNS=1]      every drill on every rung, in a stack of its own, into docs/scoreboard.md
+scoreboard: ## [STAGE=n]     every drill on every rung or one, in a stack of its own, into docs/scoreboard.md; RUNS=1
 	$(LADDER) scoreboard
-bench: ##                what each hop costs: pages a second, as ratios
+bench: ##                what each hop costs: pages a second, as ratios; on stage 3 also with 1, 2, 4 application servers
 	$(LADDER) bench
 lock: ##                lock the Python packages again, with hashes
 	$(LADDER) lock
@@ -77,6 +99,6 @@ lock: ##                lock the Python packages again, with hashes
 help:
 	@awk 'BEGIN {FS = ": ## *"} /^##@ / {print "\n" substr($$0, 5)} /^[a-z-]+: ##/ {printf "  make %-12s %s\n", $$1, substr($$0, index($$0, "## ") + 3)}' Makefile
 
-.PHONY: up down wipe diff doctor open hosts ps logs lb firewall replication \
-	kill stop start crash pause unpause partition slow restart recreate power-cut deploy heal \
+.PHONY: up down wipe diff doctor open hosts ps logs lb vip qps alerts firewall wire certificate trust replication \
+	kill stop start crash pause unpause partition slow lose restart recreate power-cut deploy scale promote renew reload heal \
 	test drill check scoreboard bench lock help

@@ -1,5 +1,10 @@
 """`python -m ladder VERB`; the Makefile is the usual way in."""
 
-from ladder.cli import main
+import sys
 
-main()
+try:
+    from ladder.cli import main
+
+    main()
+except KeyboardInterrupt:  # while Python was still reading
+    sys.exit(130)

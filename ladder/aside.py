@@ -23,7 +23,10 @@ def values(purpose: str) -> dict[str, str]:
         "COMPOSE_PROJECT_NAME": project,
         "COMPOSE_ENV_FILES": str(env_file.relative_to(ROOT)),
         "HTTP_PORT": str(free_port()),
+        "HTTPS_PORT": str(free_port(udp=True)),
         "DNS_PORT": str(free_port(udp=True)),
+        "PROMETHEUS_PORT": str(free_port()),
+        "GRAFANA_PORT": str(free_port()),
     }
     for number in range(90, 250):
         environment["SUBNET_PREFIX"] = f"10.{number}"

@@ -6,10 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from ladder import certificates, door
 from ladder.errors import UserError
 from ladder.settings import ROOT, Settings
+from pki.certificates import NAMES
 
-NAMES = ("www.foobar.com", "foobar.com")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "brave-browser", "microsoft-edge")
 MAC_BROWSERS = (
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
@@ -23,22 +24,21 @@ def hosts_line(settings: Settings) -> str:
     return f"{settings.address} {' '.join(NAMES)}"
 
 
-def site(settings: Settings) -> str:
-    """The address that a visitor types."""
-    return "http://www.foobar.com" + ("" if settings.http_port == 80 else f":{settings.http_port}") + "/"
-
-
 def command(browser: str, settings: Settings, *, root: bool) -> list[str]:
     """A Chromium-family browser with a profile of its own, in which the two names lead here."""
     rules = ", ".join(f"MAP {name} {settings.address}" for name in NAMES)
+    # Each with a memory of its own: one that has met the site by HTTPS would never again come by HTTP (HSTS).
+    secure = door.secure(settings)
     return [
         browser,
-        f"--user-data-dir={ROOT / '.ladder/browser'}",
+        f"--user-data-dir={ROOT / '.ladder/browser'}{'-https' if secure else ''}",
         f"--host-resolver-rules={rules}",
+        # This one certificate needs no authority that the machine trusts; --test-type: and no banner that says so.
+        *([f"--ignore-certificate-errors-spki-list={certificates.pin()}", "--test-type"] if secure else []),
         "--no-first-run",
         # Chromium refuses to run as root with its sandbox.
         *(["--no-sandbox"] if root else []),
-        site(settings),
+        door.site(settings),
     ]
 
 
@@ -49,7 +49,7 @@ def open_site(settings: Settings) -> str:
         UserError: there is no browser of that family, or no screen.
     """
     line = hosts_line(settings)
-    instead = f"Open {settings.url}/ in any browser, or give it its name in your hosts file:\n  {line}"
+    instead = f"Give the site its name in your hosts file, then open {door.site(settings)} in any browser:\n  {line}"
     found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
     found = found or next((path for path in MAC_BROWSERS if Path(path).exists()), None)
     if found is None:
@@ -63,4 +63,4 @@ def open_site(settings: Settings) -> str:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    return site(settings)
+    return door.site(settings)

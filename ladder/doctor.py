@@ -1,7 +1,9 @@
 """Is this machine ready? Every check says what is wrong and what mends it; none changes anything."""
 
+import errno
 import ipaddress
 import json
+import os
 import re
 import shutil
 import socket
@@ -11,14 +13,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ladder import debian
+from ladder import debian, images
 from ladder.engine import client, containers
 from ladder.settings import ROOT, Settings
+from ladder.stages import STAGES, Stage, kind
 
 ENGINE = (20, 10)
 COMPOSE = (2, 24)
 BUILDX = (0, 11)
 PYTHON = (3, 11)
+NOT_OURS = os.strerror(errno.EADDRNOTAVAIL)
 MEMORY_GIB = 2
 DISK_GIB = 4
 
@@ -35,18 +39,18 @@ class Finding:
     """The Docker plugin whose absence this is, for `up` to install where it can."""
 
 
-def examine(settings: Settings) -> Iterator[Finding]:
-    """Run all checks, in the order in which they matter."""
+def examine(settings: Settings, stage: Stage = STAGES[-1]) -> Iterator[Finding]:
+    """Run all checks that matter for a stage, by default the highest, in the order in which they matter."""
     yield from (
         check_engine(),
         check_plugin("docker-compose", "compose", COMPOSE),
         check_plugin("docker-buildx", "buildx", BUILDX),
         check_python(),
     )
-    yield from check_ports(settings)
+    yield from check_ports(settings, stage)
     yield check_subnet(settings)
     yield check_memory()
-    yield check_disk()
+    yield check_disk(settings, stage)
 
 
 def check_engine() -> Finding:
@@ -80,24 +84,31 @@ def check_python() -> Finding:
     return Finding(f"Python {sys.version.split()[0]}", sys.version_info >= PYTHON)
 
 
-def check_ports(settings: Settings) -> Iterator[Finding]:
+def check_ports(settings: Settings, stage: Stage) -> Iterator[Finding]:
     """The published ports are free, or ours."""
-    edge = containers(settings).get("edge")
     ours = {
         (binding["HostPort"], port.rpartition("/")[2])
-        for port, bindings in (edge.ports if edge else {}).items()
+        for container in containers(settings).values()
+        for port, bindings in container.ports.items()
         for binding in bindings or []
     }
-    doors = (
-        ("HTTP_PORT", settings.http_port, "tcp"),
-        ("DNS_PORT", settings.dns_port, "udp"),
-        ("DNS_PORT", settings.dns_port, "tcp"),
-    )
-    for name, port, protocol in doors:
-        what = f"{settings.bind_address}:{port}/{protocol} for {name}"
-        trouble = "" if (str(port), protocol) in ours else bind_trouble(settings.bind_address, port, protocol)
-        other = 8080 if name == "HTTP_PORT" else 8054
-        yield Finding(what, not trouble, f"{trouble}; take another: make up STAGE=… {name}={other}" if trouble else "")
+    site = settings.bind_address
+    doors = [
+        ("HTTP_PORT", site, settings.http_port, "tcp", 8080),
+        ("HTTPS_PORT", site, settings.https_port, "tcp", 8443),
+        ("HTTPS_PORT", site, settings.https_port, "udp", 8443),
+        ("DNS_PORT", site, settings.dns_port, "udp", 8054),
+        ("DNS_PORT", site, settings.dns_port, "tcp", 8054),
+    ]
+    if stage.monitored:
+        doors.append(("PROMETHEUS_PORT", "127.0.0.1", settings.prometheus_port, "tcp", 9091))
+    if "grafana" in stage.nodes:
+        doors.append(("GRAFANA_PORT", "127.0.0.1", settings.grafana_port, "tcp", 3001))
+    for name, address, port, protocol, other in doors:
+        what = f"{address}:{port}/{protocol} for {name}"
+        trouble = "" if (str(port), protocol) in ours else bind_trouble(address, port, protocol)
+        another = "BIND_ADDRESS=127.0.0.1" if trouble == NOT_OURS else f"{name}={other}"
+        yield Finding(what, not trouble, f"{trouble}; take another: make up STAGE=… {another}" if trouble else "")
 
 
 def bind_trouble(address: str, port: int, protocol: str) -> str:
@@ -111,14 +122,14 @@ def bind_trouble(address: str, port: int, protocol: str) -> str:
         except PermissionError:
             return ""
         except OSError as error:
-            return "another program has the port" if error.errno == 98 else (error.strerror or str(error))
+            return "another program has the port" if error.errno == errno.EADDRINUSE else (error.strerror or str(error))
     return ""
 
 
 def check_subnet(settings: Settings) -> Finding:
     """No other network of Docker or of this machine has the stack's addresses."""
-    wanted = ipaddress.ip_network(f"{settings.subnet_prefix}.0.0/22")
-    what = f"addresses {settings.subnet_prefix}.0.0/22"
+    wanted = ipaddress.ip_network(f"{settings.subnet_prefix}.0.0/21")
+    what = f"addresses {settings.subnet_prefix}.0.0/21"
     ours = set()
     for network in client().networks.list():
         mine = network.attrs["Labels"].get("com.docker.compose.project") == settings.project
@@ -134,6 +145,9 @@ def check_subnet(settings: Settings) -> Finding:
                     f"the Docker network {network.name} has {subnet}; take others: make up STAGE=… SUBNET_PREFIX=10.81",
                 )
     for route in host_routes():
+        # A wider one (a VPN's, to all of 10.0.0.0/8) leads to others by way of somebody; our networks lie nearer.
+        if ipaddress.ip_network(route, strict=False).prefixlen < 16:
+            continue
         if route not in ours and wanted.overlaps(ipaddress.ip_network(route, strict=False)):
             return Finding(
                 what, False, f"this machine has a route to {route}; take others: make up STAGE=… SUBNET_PREFIX=10.81"
@@ -160,15 +174,21 @@ def check_memory() -> Finding:
     )
 
 
-def check_disk() -> Finding:
-    """Where the engine keeps images and volumes, if that is on this machine."""
+def check_disk(settings: Settings, stage: Stage) -> Finding:
+    """Where the engine keeps images and volumes, if that is on this machine. It is images that need so much."""
     root = Path(client().info()["DockerRootDir"])
     free = shutil.disk_usage(root if root.exists() else ROOT).free / 2**30
     return Finding(
         f"{free:.0f} GiB of disk free",
-        free >= DISK_GIB,
-        f"{DISK_GIB} GiB are needed; free some, for example: docker system prune",
+        free >= DISK_GIB or has_images(settings, stage),
+        f"{DISK_GIB} GiB are needed for images; free some, for example: docker system prune",
     )
+
+
+def has_images(settings: Settings, stage: Stage) -> bool:
+    """Every image that a stage's servers are made from has been built."""
+    kinds = {"prometheus" if kind(node).startswith("agent-") else kind(node) for node in stage.nodes}
+    return all(images.is_here(f"{settings.project}/{name}") for name in sorted(kinds))
 
 
 def version_of(text: str) -> tuple[int, ...]:

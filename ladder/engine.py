@@ -5,14 +5,29 @@ Commands are built by pure functions and run by two: `compose` and `exec_in`.
 
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 import docker
 from docker.models.containers import Container
+from docker.transport import UnixHTTPAdapter
+from docker.transport.unixconn import UnixHTTPConnectionPool
+from docker.utils import kwargs_from_env
 
 from ladder.errors import UserError
 from ladder.settings import ROOT, Settings
+
+
+class OnePool(UnixHTTPAdapter):
+    """One pool of connections for the whole engine, as the SDK has over TCP.
+
+    Its own for a Unix socket has a pool for each path of the API, and beyond 25 closes the oldest even while another
+    thread asks through it: what a stage's containers, asked side by side, exceed.
+    """
+
+    def get_connection(self, url: str | bytes, proxies: Mapping[str, str] | None = None) -> UnixHTTPConnectionPool:
+        """The pool, whatever the path."""
+        return super().get_connection("the engine", proxies)
 
 
 @cache
@@ -30,9 +45,11 @@ def client() -> docker.DockerClient:
         raise UserError(f"the `docker` command is missing; install Docker: {install}") from error
     try:
         host = os.environ.get("DOCKER_HOST") or context.stdout.strip() or None
-        found = docker.DockerClient.from_env(
-            timeout=120, environment=os.environ | ({"DOCKER_HOST": host} if host else {})
-        )
+        given = kwargs_from_env(environment=os.environ | ({"DOCKER_HOST": host} if host else {}))
+        found = docker.DockerClient(timeout=120, **given)
+        adapter = found.api.get_adapter(found.api.base_url)
+        if isinstance(adapter, UnixHTTPAdapter):
+            found.api.mount(found.api.base_url, OnePool(adapter.socket_path, timeout=120, max_pool_size=100))
         found.ping()
     except docker.errors.DockerException as error:
         text = str(error)
@@ -91,13 +108,22 @@ def containers(settings: Settings) -> dict[str, Container]:
     return {
         container.labels["com.docker.compose.service"]: container
         for container in found
-        if container.labels.get("com.docker.compose.oneoff") != "True"
+        # A helper has the labels of its image, which Compose built, but is no container of Compose's.
+        if container.labels.get("com.docker.compose.oneoff") == "False"
     }
 
 
-def exec_in(container: Container, command: Sequence[str]) -> str | None:
-    """What a command in a running container prints, or None when it can't be asked."""
-    done = subprocess.run(
-        ["docker", "exec", str(container.id), *command], capture_output=True, stdin=subprocess.DEVNULL
-    )
+def exec_in(
+    container: Container, command: Sequence[str], *, user: str = "", timeout: float | None = None
+) -> str | None:
+    """What a command in a running container prints, or None when it can't be asked; by its own user, unless told.
+
+    One that is frozen meanwhile can't be asked for ever: after `timeout` seconds it counts as one that can't.
+    """
+    as_user = ["--user", user] if user else []
+    whole = ["docker", "exec", *as_user, str(container.id), *command]
+    try:
+        done = subprocess.run(whole, capture_output=True, stdin=subprocess.DEVNULL, timeout=timeout)
+    except subprocess.TimeoutExpired:
+        return None
     return done.stdout.decode(errors="replace") if done.returncode == 0 else None

@@ -5,6 +5,7 @@ A page for each: docs/faults/.
 """
 
 import re
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,21 +13,29 @@ from dataclasses import dataclass
 import docker
 from docker.models.containers import Container
 
-from ladder import deploy, packets
+from ladder import certificates, configuration, deploy, firewall, marks, packets, pair, promote, rotation, scale, stack
 from ladder.engine import client, compose, containers, exec_in
 from ladder.errors import UserError
-from ladder.nodes import meant, stage_in_force
+from ladder.nodes import BALANCER_ROLES, ROLES, demand, meant, stage_in_force, targets
 from ladder.settings import Settings
-from ladder.stages import JOBS, ZONES, Stage
+from ladder.stages import JOBS, SERVERS, ZONES, Stage, is_database, kind
 
 Found = dict[str, Container]
 
 DELAY = 0.3
 """Seconds that `slow` takes if the user says nothing else."""
 SLOWEST, FASTEST = 10.0, 0.01
+PERCENT = 10
+"""Of a hundred packets, those that `lose` loses if the user says nothing else."""
 GRACE = 10
 """Seconds between the signal for a clean stop and SIGKILL, where a service says nothing else (Docker's default)."""
-DAEMONS = {"edge": "sleep", "dns": "nsd", "lb": "haproxy", "web": "nginx", "app": "gunicorn", "db": "mysqld"}
+DAEMONS = {
+    **{"edge": "sleep", "dns": "nsd", "lb": "haproxy", "web": "nginx", "app": "gunicorn", "db": "mysqld"},
+    **dict.fromkeys(("agent-edge", "agent-web", "agent-data", "prometheus"), "prometheus"),
+    **{"blackbox-exporter": "blackbox_exporter", "mysqld-exporter": "mysqld_exporter"},
+    **{"nginx-exporter": "nginx-prometheus-exporter", "node-exporter": "node_exporter"},
+    **{"alertmanager": "alertmanager", "pager": "python3", "grafana": "grafana", "logs": "rsyslogd"},
+}
 """The process that does a node's work, by kind of node."""
 
 
@@ -38,7 +47,8 @@ class Order:
     target: str = ""
     """A container, a server or a role; nothing for what is done to the whole stage."""
     option: str = ""
-    """The process to crash, the way of a partition, the delay in seconds; "" for the default."""
+    """The process to crash, the way of a partition or from whom, the delay in seconds, the loss in percent; "" for the
+    default."""
 
     def __str__(self) -> str:
         return " ".join(word for word in (self.verb, self.target, self.option) if word)
@@ -59,11 +69,16 @@ class Fault:
     """It is done to the whole stage."""
     lasting: bool = False
     """It stays until it is undone."""
+    needs: str = ""
+    """What the stage must have for it, by the name of Stage's field."""
+    told: str = ""
+    """What it is told in place of a node, if it is."""
 
     @property
     def form(self) -> str:
         """How it is said."""
-        return " ".join([self.verb, *([] if self.whole else ["NODE"]), *([f"[{self.option}]"] if self.option else [])])
+        target = [self.told] if self.told else [] if self.whole else ["NODE"]
+        return " ".join([self.verb, *target, *([f"[{self.option}]"] if self.option else [])])
 
 
 def at_once(act: Callable[[Container], object], found: Mapping[str, Container]) -> None:
@@ -84,7 +99,7 @@ def simple(done: str, act: Callable[[Container], object]) -> Callable[[Settings,
 
 def grace(container: Container) -> int:
     """The seconds that this container has for a clean stop."""
-    return int(container.attrs["Config"].get("StopTimeout") or GRACE)
+    return int(container.attrs["Config"].get("StopTimeout") or stack.GRACE)
 
 
 def _start(settings: Settings, order: Order, found: Found) -> list[str]:
@@ -96,8 +111,23 @@ def _start(settings: Settings, order: Order, found: Found) -> list[str]:
 def _create(settings: Settings, gone: list[str]) -> list[str]:
     """Create what has no container. A database may have lost its schema: the job looks after that."""
     if gone:
-        compose(settings, *deploy.CREATE, *gone, *(JOBS if any(ZONES[node] == "data" for node in gone) else ()))
+        emptied = any(is_database(node) for node in gone if node not in JOBS)
+        compose(settings, *deploy.CREATE, *dict.fromkeys((*gone, *(JOBS if emptied else ()))))
     return [f"{node} is created anew" for node in gone]
+
+
+KILL_AS_THEIR_USER = """
+user=$(stat -c %u "/proc/$1")
+[ "$(id -u)" = 0 ] || exec kill -KILL "$@"
+exec setpriv --reuid="$user" --regid="$user" --clear-groups -- sh -c 'kill -KILL "$@"' sh "$@"
+"""
+"""Whoever may do nothing else may still end what runs as himself; root here may not end what runs as others."""
+
+
+def addresses(container: Container) -> list[str]:
+    """Every address of a container's own; a dead one has none."""
+    networks = container.attrs["NetworkSettings"]["Networks"].values()
+    return [str(network["IPAddress"]) for network in networks if network["IPAddress"]]
 
 
 def _crash(settings: Settings, order: Order, found: Found) -> list[str]:
@@ -105,13 +135,20 @@ def _crash(settings: Settings, order: Order, found: Found) -> list[str]:
     for node, container in found.items():
         name = order.option or daemon(node)
         numbers = processes(container).get(name, [])
-        exec_in(container, ["as-server", "sh", "-c", 'kill -KILL "$@"', "sh", *map(str, numbers)])
+        exec_in(container, ["sh", "-c", KILL_AS_THEIR_USER, "sh", *map(str, numbers)])
         said.append(f"{node} lost {name} (SIGKILL to process {', '.join(map(str, numbers))})")
     return said
 
 
 def _partition(settings: Settings, order: Order, found: Found) -> list[str]:
-    at_once(lambda container: packets.drop(settings, container, order.option or "both"), found)
+    if order.option and order.option not in packets.WAYS:
+        others = targets(settings, order.option)
+        away = [address for container in others.values() for address in addresses(container)]
+        at_once(lambda container: packets.drop_between(settings, container, away), found)
+        return [f"{node} is cut off from {', '.join(others)}" for node in found]
+    stage = stage_in_force(settings)
+    shared = pair.addresses(settings) if stage.paired and found.keys() <= {*stage.balancers} else ()
+    at_once(lambda container: packets.drop(settings, container, order.option or "both", shared), found)
     what = {"in": ": what comes in is lost", "out": ": what goes out is lost"}.get(order.option, "")
     return [f"{node} is cut off{what}" for node in found]
 
@@ -122,6 +159,12 @@ def _slow(settings: Settings, order: Order, found: Found) -> list[str]:
     return [f"{node} is slow: what it sends leaves {seconds:g} s later" for node in found]
 
 
+def _lose(settings: Settings, order: Order, found: Found) -> list[str]:
+    percent = int(order.option or PERCENT)
+    at_once(lambda container: packets.lose(settings, container, percent), found)
+    return [f"{node} loses {percent} of 100 packets that it sends" for node in found]
+
+
 def _recreate(settings: Settings, order: Order, found: Found) -> list[str]:
     deploy.replace(settings, *found)
     return [f"{node} is a new container" for node in found]
@@ -129,10 +172,9 @@ def _recreate(settings: Settings, order: Order, found: Found) -> list[str]:
 
 def _wipe(settings: Settings, order: Order, found: Found) -> list[str]:
     def lose(container: Container) -> None:
-        volumes = [mount["Name"] for mount in container.attrs["Mounts"] if mount["Type"] == "volume"]
+        disk = client().volumes.get(f"{settings.project}_{container.labels['com.docker.compose.service']}")
         container.remove(force=True)
-        for volume in volumes:
-            client().volumes.get(volume).remove()
+        disk.remove()
 
     at_once(lose, found)
     return [f"{node} has lost its disk, and is gone" for node in found]
@@ -147,6 +189,24 @@ def _deploy(settings: Settings, order: Order, found: Found) -> list[str]:
     return [deploy.deploy(settings, stage_in_force(settings))]
 
 
+def _renew(settings: Settings, order: Order, found: Found) -> list[str]:
+    return certificates.renew(settings)
+
+
+def _promote(settings: Settings, order: Order, found: Found) -> list[str]:
+    return list(promote.promote(settings))
+
+
+def _reload(settings: Settings, order: Order, found: Found) -> list[str]:
+    firewall.check(settings)
+    return [*configuration.load(settings, stage_in_force(settings)), *firewall.load(settings)]
+
+
+def _scale(settings: Settings, order: Order, found: Found) -> list[str]:
+    return scale.scale(settings, stage_in_force(settings), order.target)
+
+
+ANY_STATE = ("running", "paused", "exited")
 STOPPED = ("exited",)
 FAULTS: dict[str, Fault] = {
     fault.verb: fault
@@ -157,11 +217,16 @@ FAULTS: dict[str, Fault] = {
         Fault("pause", simple("frozen", Container.pause), lasting=True),
         Fault("partition", _partition, option="WAY", lasting=True),
         Fault("slow", _slow, option="DELAY", lasting=True),
+        Fault("lose", _lose, option="PERCENT", lasting=True),
         Fault("restart", simple("restarted", lambda c: c.restart(timeout=grace(c)))),
         Fault("recreate", _recreate, wanted=("running", "exited")),
-        Fault("wipe", _wipe, wanted=("running", "paused", "exited"), lasting=True),
+        Fault("wipe", _wipe, wanted=ANY_STATE, lasting=True),
         Fault("power-cut", _power_cut, wanted=("running", "paused"), whole=True, lasting=True),
         Fault("deploy", _deploy, whole=True),
+        Fault("renew", _renew, wanted=ANY_STATE, whole=True, needs="https"),
+        Fault("promote", _promote, wanted=ANY_STATE, whole=True, needs="promotes"),
+        Fault("reload", _reload, wanted=ANY_STATE, whole=True, needs="firewalls"),
+        Fault("scale", _scale, whole=True, needs="apart", told="[WEB=n] [APP=n]"),
         Fault("start", _start, wanted=STOPPED),
         Fault("unpause", simple("thawed", Container.unpause), wanted=("paused",)),
     )
@@ -180,10 +245,10 @@ def parse(words: str) -> Order:
     """
     verb, *rest = words.split() or [""]
     fault = _known(verb)
-    least, most = (0, 0) if fault.whole else (1, 2 if fault.option else 1)
+    least, most = (1, 2) if fault.told else (0, 0) if fault.whole else (1, 2 if fault.option else 1)
     if not least <= len(rest) <= most:
         raise UserError(f"{words.strip()!r} is not complete or too long; say: {fault.form}")
-    order = Order(verb, *rest)
+    order = Order(verb, " ".join(rest)) if fault.told else Order(verb, *rest)
     _refuse_option(order)
     return order
 
@@ -201,8 +266,10 @@ def _refuse_option(order: Order) -> None:
         return
     if not name:
         raise UserError(f"{order.verb} has no such choice as {value!r}; say: {FAULTS[order.verb].form}")
-    if name == "WAY" and value not in packets.WAYS:
-        raise UserError(f"WAY={value}: one of {', '.join(packets.WAYS)}")
+    if name == "WAY" and value not in (*packets.WAYS, *ZONES, *SERVERS, *ROLES, *BALANCER_ROLES):
+        raise UserError(f"WAY={value}: one of {', '.join(packets.WAYS)}, or from whom alone: another's name")
+    if name == "PERCENT" and not (re.fullmatch(r"[0-9]{1,2}", value) and int(value)):
+        raise UserError(f"PERCENT={value}: a whole number from 1 to 99")
     if name == "DELAY" and not (re.fullmatch(r"[0-9]{1,2}(\.[0-9]+)?", value) and FASTEST <= float(value) <= SLOWEST):
         raise UserError(f"DELAY={value}: seconds, a number from {FASTEST:g} to {SLOWEST:g}")
 
@@ -217,9 +284,17 @@ def check(settings: Settings, order: Order) -> Found:
     fault = _known(order.verb)
     _refuse_option(order)
     stage = stage_in_force(settings)
-    if fault.whole and order.target:
+    if fault.whole and order.target and not fault.told:
         raise UserError(f"{order.verb} is done to the whole stage; say: make {order.verb}")
+    if fault.needs:
+        demand(stage, fault.needs)
+    if order.verb == "scale":
+        scale.refuse(settings, stage, order.target)
     names = stage.nodes if fault.whole else meant(settings, order.target)
+    if fault.option == "WAY" and order.option and order.option not in packets.WAYS:
+        others = targets(settings, order.option)
+        if both := [node for node in names if node in others]:
+            raise UserError(f"{', '.join(both)} can't be cut off from itself")
     present = containers(settings)
     found = {node: present[node] for node in names if node in present}
     if order.verb == "power-cut":
@@ -227,15 +302,15 @@ def check(settings: Settings, order: Order) -> Found:
         if not found:
             raise UserError(f"can't cut the power: nothing runs; bring it up first: make up STAGE={stage.number}")
         return found
-    if (gone := [node for node in names if node not in present]) and order.verb != "start":
+    if (gone := [node for node in names if node not in present]) and order.verb not in ("start", "scale"):
         raise UserError(f"{', '.join(gone)} has no container; create it again: make heal")
     for node, container in found.items():
         if _state(container) not in fault.wanted:
             which = f": {node}" if fault.whole else f" {node}: it"
             raise UserError(f"can't {order.verb}{which} is {container.status}; see `make ps`, or undo all: make heal")
-        if order.verb == "wipe" and ZONES[node] != "data":
+        if order.verb == "wipe" and not is_database(node):
             databases = ", ".join(stage.databases)
-            raise UserError(f"{node} has no disk of its own, its image is all it needs; these have one: {databases}")
+            raise UserError(f"{node} has no disk of its own with anything of the site; these have one: {databases}")
         if order.verb == "crash" and (name := order.option or daemon(node)) not in (running := processes(container)):
             raise UserError(f"can't crash {name} in {node}: it runs {', '.join(sorted(running)) or 'nothing to crash'}")
     return found
@@ -253,19 +328,24 @@ def carry_out(settings: Settings, order: Order) -> list[str]:
         UserError: see check; or the engine refused half-way.
     """
     found = check(settings, order)
+    begun = time.time()
     try:
-        return FAULTS[order.verb].act(settings, order, found)
+        said = FAULTS[order.verb].act(settings, order, found)
     except docker.errors.APIError as error:
         raise UserError(f"`{order}` failed half-way: {error.explanation}; undo it: make heal") from error
+    marks.put(settings, str(order), begun)
+    return said
 
 
 def heal(settings: Settings, stage: Stage, *nodes: str) -> list[str]:
     """Undo every fault of the stage, or of what these names mean, as far as it can be seen. What was done, in words."""
     names = [name for node in nodes for name in meant(settings, node)] or stage.nodes
-    present = containers(settings)
-    if not any(node in present for node in stage.nodes):
+    if not any(node in containers(settings) for node in stage.nodes):
         raise UserError(f"stage {stage.number} is not up; bring it up: make up STAGE={stage.number}")
+    stack.remove_half_made(settings)
+    present = containers(settings)
     found = {name: present[name] for name in names if name in present}
+    begun = time.time()
     said: dict[str, list[str]] = {}
 
     def mend(container: Container) -> None:
@@ -283,13 +363,19 @@ def heal(settings: Settings, stage: Stage, *nodes: str) -> list[str]:
 
     at_once(mend, found)
     packets.remove_helpers(settings, names)
-    gone = _create(settings, [name for name in names if name not in present])
-    return [f"{name} is {what}" for name in found for what in said[name]] + gone
+    # Somebody may have pruned what had ended: the jobs too.
+    wanted = names if nodes else (*names, *JOBS)
+    gone = _create(settings, [name for name in wanted if name not in present])
+    gone += rotation.restore(settings, stage) if not nodes else []
+    done = [f"{name} is {what}" for name in found for what in said[name]] + gone
+    if done:
+        marks.put(settings, " ".join(["heal", *sorted(nodes)]), begun)
+    return done
 
 
 def daemon(node: str) -> str:
     """The process that does the node's work."""
-    return DAEMONS[node.rstrip("0123456789")]
+    return DAEMONS[kind(node)]
 
 
 def processes(container: Container) -> dict[str, list[int]]:

@@ -19,10 +19,10 @@ from rich.table import Table
 
 from ladder.engine import containers, exec_in
 from ladder.errors import UserError
-from ladder.nodes import stage_in_force
+from ladder.nodes import demand, stage_in_force
 from ladder.settings import ROOT, Settings
 
-POLICIES = ("firewall", "edge", "web", "data")
+POLICIES = ("firewall", "edge", "web", "data", "mgmt")
 """The files: what all have in common, then a zone each."""
 
 
@@ -45,8 +45,7 @@ def guarded(settings: Settings) -> dict[str, Container]:
         UserError: this stage has none.
     """
     stage = stage_in_force(settings)
-    if not stage.firewalls:
-        raise UserError(f"stage {stage.number} has no firewall, which is one of its faults; try: make up STAGE=2")
+    demand(stage, "firewalls")
     present = containers(settings)
     return {node: present[node] for node in stage.nodes if node in present and present[node].status == "running"}
 
@@ -109,7 +108,8 @@ def dropped(node: str, line: str) -> str:
 def watch(settings: Settings, say: Callable[[str], None]) -> None:
     """Say what every server drops, as it happens, until interrupted."""
     # What is started in a container does not end with the client that started it; its input does.
-    script = "nft monitor trace & cat >/dev/null; kill $!"
+    # And nobody buries it but the shell: the first process of a container need not be one that does.
+    script = "nft monitor trace & cat >/dev/null; kill $!; wait"
     watchers = [
         (
             node,
@@ -119,6 +119,8 @@ def watch(settings: Settings, say: Callable[[str], None]) -> None:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 text=True,
+                # Ctrl-C is for us alone: a client that it ends while its command is being started leaves that behind.
+                start_new_session=True,
             ),
         )
         for node, container in guarded(settings).items()
@@ -141,6 +143,8 @@ def watch(settings: Settings, say: Callable[[str], None]) -> None:
         for _, process in watchers:
             assert process.stdin
             process.stdin.close()
+        for _, process in watchers:
+            process.wait()
 
 
 def load(settings: Settings) -> list[str]:
@@ -193,8 +197,13 @@ def check(settings: Settings) -> None:
         "SUBNET_PREFIX": prefix,
         "ROLE": "edge",
         "FRONT_DOOR": f"{prefix}.1.11",
+        "PAIR": "on",
         "EDGE_NEW_CONNECTIONS": str(settings.edge_new_connections),
-        "OWN": f"{prefix}.1.2 {prefix}.2.2 {prefix}.3.2",
+        "REMOTE_WRITE_RECEIVER": "receiver.invalid:192.0.2.1",
+        "REMOTE_WRITE_PORT": "443",
+        "ALERT_WEBHOOK_RECEIVER": "webhook.invalid:192.0.2.1",
+        "ALERT_WEBHOOK_PORT": "443",
+        "OWN": f"{prefix}.1.2 {prefix}.2.2 {prefix}.3.2 {prefix}.4.2",
     }
     command = ["docker", "run", "--rm", "--interactive", "--network=none", "--cap-drop=ALL", "--cap-add=NET_ADMIN"]
     command += [word for name, value in values.items() for word in ("--env", f"{name}={value}")]

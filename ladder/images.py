@@ -2,11 +2,11 @@
 
 import re
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 
 import docker
 
-from ladder import debian, firewall, rungs
+from ladder import credentials, debian, firewall, rungs
 from ladder.console import note, out
 from ladder.engine import client, compose_command, explain
 from ladder.errors import UserError
@@ -15,22 +15,28 @@ from ladder.stages import Stage
 
 
 def base_images() -> set[str]:
-    """The images that our Dockerfiles begin with."""
+    """The images that our Dockerfiles begin with, or take a maker's program from."""
     found = set()
     for dockerfile in (*ROOT.glob("*/Dockerfile"), *ROOT.glob("*/*/Dockerfile")):
-        found |= set(re.findall(r"^FROM (debian:\S+)", dockerfile.read_text(), re.MULTILINE))
-    return found
+        found |= set(re.findall(r"^(?:FROM |COPY --from=)([\w./-]+:\S+)", dockerfile.read_text(), re.MULTILINE))
+    return found - {grafana_image()}
+
+
+def grafana_image() -> str:
+    """The one image that a stage does without where it can't be had (boards.py)."""
+    found = re.search(r"^COPY --from=(\S+)", (ROOT / "grafana/Dockerfile").read_text(), re.MULTILINE)
+    assert found
+    return found[1]
 
 
 def ensure_base_images() -> None:
     """Have every base image: here already, pulled, or made from Debian's packages where nothing can be pulled."""
-    missing = [image for image in sorted(base_images()) if not _is_here(image)]
-    unreachable = [image for image in missing if not _pull(image)]
+    missing = [image for image in sorted(base_images()) if not is_here(image)]
+    unreachable = [image for image in missing if not pull(image)]
     if unreachable:
         note(f"no image registry answers: making {' and '.join(unreachable)} from Debian's packages (about 30 s)")
         debian.prepare()
-        with ThreadPoolExecutor() as pool:
-            list(pool.map(debian.make_base_image, unreachable))
+        debian.make_images(unreachable)
 
 
 def version(settings: Settings) -> int:
@@ -43,8 +49,19 @@ def version(settings: Settings) -> int:
     return int(values.get("APP_VERSION", "1"))
 
 
-def build(settings: Settings, stage: Stage, only: str = "", app_version: int | None = None) -> None:
-    """Build the stage's images, or only one of them ("app"); what hasn't changed costs a second or two.
+def ids(settings: Settings, kinds: Sequence[str]) -> dict[str, str]:
+    """The images that servers of these kinds are made from now."""
+    return {kind: str(client().images.get(f"{settings.project}/{kind}").id) for kind in kinds}
+
+
+def name(settings: Settings, images: Mapping[str, str]) -> None:
+    """Have servers of these kinds be made from these images."""
+    for kind, image in images.items():
+        client().images.get(image).tag(f"{settings.project}/{kind}")
+
+
+def build(settings: Settings, stage: Stage, *only: str, app_version: int | None = None) -> None:
+    """Build the stage's images, or only some of them ("app"); what hasn't changed costs a second or two.
 
     The application gets this version; by default it keeps its own.
 
@@ -56,10 +73,13 @@ def build(settings: Settings, stage: Stage, only: str = "", app_version: int | N
     if stage.firewalls and edge:
         firewall.check(settings)
     whole = settings.scratch("build.log")
-    # Servers of a kind share an image: building it for one of them will do.
-    services = {service["image"]: name for name, service in rungs.render(settings, stage)["services"].items()}
+    # Servers of a kind share an image: building it for one of them will do. Always for the first, whose name is in a
+    # label of the image: for another it would be another image, and `up` would replace every server of the kind.
+    services: dict[str, str] = {}
+    for name, service in rungs.render(settings, stage)["services"].items():
+        services.setdefault(service["image"], name)
     if only:
-        services = {f"{settings.project}/{only}": services[f"{settings.project}/{only}"]}
+        services = {image: name for image, name in services.items() if image.rpartition("/")[2] in only}
     argument = f"APP_VERSION={app_version or version(settings)}"
     done = subprocess.Popen(
         compose_command("--progress", "plain", "build", "--build-arg", argument, *services.values()),
@@ -82,16 +102,45 @@ def build(settings: Settings, stage: Stage, only: str = "", app_version: int | N
                 if not out.is_terminal:
                     note(step)
     if done.wait():
+        if wrong := complaint(whole.read_text()):
+            raise UserError(wrong)
         said = explain("docker compose build", whole.read_text())
         raise UserError(f"{said}\nThe whole output is in {whole.relative_to(ROOT)}")
     if stage.firewalls and not edge:
         firewall.check(settings)
 
 
+FILE = re.compile(r"/etc/(?:prometheus|alertmanager)/([\w-]+\.yml)")
+
+
+def complaint(output: str) -> str:
+    """Which file of prometheus/ is wrong, and why, from BuildKit's plain output: its images ask promtool and its like.
+
+    "" if the build failed for another reason.
+    """
+    failed = re.search(r"^#(\d+) ERROR: (.*)", output, re.MULTILINE)
+    if not failed:
+        return ""
+    said = "\n".join(re.findall(rf"^#{failed[1]} \d+\.\d+ ?(.*)", output, re.MULTILINE))
+    if "FAILED:" in said:  # promtool, amtool
+        before, _, after = said.partition("FAILED:")
+        why = after.strip().partition("\n\n")[0]
+    else:  # blackbox_exporter, which names no file
+        before, why = failed[2], "".join(re.findall(r'level=ERROR .*err="(.*)"', said)).replace("\\n", " ")
+    named = FILE.findall(why)[:1] or FILE.findall(before)[-1:]
+    if not (named and why):
+        return ""
+    lines = [line for line in FILE.sub("", why).splitlines() if not line.startswith("amtool: error")]
+    reason = " ".join(" ".join(lines).split()).removeprefix(": ").replace("parsing YAML file : ", "")
+    return f"prometheus/{named[0]} is wrong; nothing was changed: {reason}"
+
+
 def build_one(settings: Settings, name: str, folder: str) -> str:
     """Build an image outside the stages (a load, a browser) and return its tag."""
     tag = f"{settings.project}/{name}"
-    done = subprocess.run(["docker", "build", "--tag", tag, str(ROOT / folder)], capture_output=True, text=True)
+    secret = f"--secret=id=host_ca,src={credentials.FOLDER / 'host_ca'}"
+    command = ["docker", "buildx", "build", "--load", secret, "--tag", tag, str(ROOT / folder)]
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise UserError(explain(f"docker build {folder}", done.stdout + done.stderr))
     return tag
@@ -123,7 +172,8 @@ class News:
         return ""
 
 
-def _is_here(image: str) -> bool:
+def is_here(image: str) -> bool:
+    """The engine has it."""
     try:
         client().images.get(image)
     except docker.errors.ImageNotFound:
@@ -131,10 +181,12 @@ def _is_here(image: str) -> bool:
     return True
 
 
-def _pull(image: str) -> bool:
-    note(f"pulling {image}")
-    try:
-        client().images.pull(image)
-    except docker.errors.APIError:
-        return False
+def pull(image: str) -> bool:
+    """Have the engine fetch it; False if it can't."""
+    with out.status(f"pulling {image}"):
+        try:
+            client().images.pull(image)
+        except docker.errors.APIError:
+            return False
+    note(f"pulled {image}")
     return True

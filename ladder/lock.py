@@ -7,7 +7,7 @@ from ladder.errors import UserError
 from ladder.settings import ROOT
 
 OLDEST_PYTHON = "3.11"
-FOLDERS = ("app", "ladder", "tests")
+FOLDERS = ("app", "ladder", "tests", "tests/sslyze")
 """In this order: the tests run the application with the versions that its image has."""
 
 

@@ -1,4 +1,6 @@
-"""What happens to a container's packets: lost (partition) or late (slow). Existing connections are met as well.
+"""What happens to a container's packets: lost (partition), lost now and then (lose) or late (slow).
+
+Existing connections are met as well.
 
 A server has neither the tool nor the right to filter packets. Helpers do it, in its network namespace: one lives for
 a moment and loads rules; one lives as long as the packets shall be late, and delays them (delay.py).
@@ -22,11 +24,43 @@ WAYS = {"both": ("input", "output", "forward"), "in": ("input", "forward"), "out
 # nobody serves the queue. Docker's name service is reached over lo.
 LATE = "iptables --table mangle --append POSTROUTING ! --out-interface lo --jump NFQUEUE --queue-num 0 --queue-bypass"
 
-MENDED = {"inet partition": "connected again", "ip mangle": "quick again"}
+REFUSE = """
+table inet rotation
+delete table inet rotation
+table inet rotation {
+    # Where the kernel knows the connection already, so that the refusal belongs to one and passes the firewall.
+    chain input {
+        type filter hook input priority filter - 5
+        iif lo accept
+        tcp dport %d tcp flags & (syn | ack) == syn reject with tcp reset
+    }
+}
+"""
+
+# ARP is not IP, and what keepalived says by it passes no chain but this one.
+UNCLAIM = """
+printf %%s '
+table netdev partition
+delete table netdev partition
+table netdev partition {
+    chain egress {
+        type filter hook egress devices = $cards priority -300
+        ether type arp arp saddr ip { %s } drop
+    }
+}' | nft --define "cards={ $(ls /sys/class/net | grep -vx lo | paste -sd ,) }" --file -
+"""
+
+MENDED = {
+    "inet partition": "connected again",
+    "netdev partition": "heard again",
+    "inet loss": "losing nothing more",
+    "ip mangle": "quick again",
+    "inet rotation": "in rotation again",
+}
 """The table that each fault leaves in the namespace, and what one says when it is taken away."""
 TAKE_AWAY = """
 tables=$(nft list tables 2>/dev/null)
-for table in "inet partition" "ip mangle"; do
+for table in "inet partition" "netdev partition" "inet loss" "ip mangle" "inet rotation"; do
     case "$tables
 " in *"table $table
 "*) nft delete table $table && echo "$table" ;; esac
@@ -41,8 +75,14 @@ READY_WITHIN = 20.0
 """Seconds; a container starts in half a second."""
 
 
-def drop(settings: Settings, container: Container, way: str) -> None:
-    """Lose what the container sends, receives, or both, to and from others: `way` is one of WAYS."""
+def drop(settings: Settings, container: Container, way: str, shared: tuple[str, ...] = ()) -> None:
+    """Lose what the container sends, receives, or both, to and from others: `way` is one of WAYS.
+
+    What it sends includes its claims, by ARP, to the addresses that it shares with others.
+    """
+    if shared and "output" in WAYS[way]:
+        # First: whoever hears nothing claims it half a second later.
+        _in_namespace(settings, container, UNCLAIM % ", ".join(shared))
     chains = "\n".join(
         f"chain {hook} {{ type filter hook {hook} priority -300; policy drop; {except_lo} }}"
         for hook, except_lo in (("input", "iif lo accept;"), ("output", "oif lo accept;"), ("forward", ""))
@@ -50,6 +90,35 @@ def drop(settings: Settings, container: Container, way: str) -> None:
     )
     table = "table inet partition"
     _in_namespace(settings, container, f"printf %s '{table}\ndelete {table}\n{table} {{\n{chains}\n}}\n' | nft -f -")
+
+
+def drop_between(settings: Settings, container: Container, addresses: Iterable[str]) -> None:
+    """Lose what the container sends to these addresses, and what comes from there. All else passes."""
+    others = ", ".join(addresses)
+    table = "table inet partition"
+    rules = "\n".join(
+        f"chain {hook} {{ type filter hook {hook} priority -300; ip {side} {{ {others} }} drop; }}"
+        for hook, side in (("input", "saddr"), ("output", "daddr"))
+    )
+    _in_namespace(settings, container, f"printf %s '{table}\ndelete {table}\n{table} {{\n{rules}\n}}\n' | nft -f -")
+
+
+def lose(settings: Settings, container: Container, percent: int) -> None:
+    """Lose so many in a hundred of the packets that the container sends to others, each by chance."""
+    table = "table inet loss"
+    rule = f"oif != lo numgen random mod 100 < {percent} drop;"
+    rules = f"chain output {{ type filter hook output priority -300; {rule} }}"
+    _in_namespace(settings, container, f"printf %s '{table}\ndelete {table}\n{table} {{\n{rules}\n}}\n' | nft -f -")
+
+
+def refuse(settings: Settings, container: Container, port: int) -> None:
+    """Refuse new connections to a port at once; those that are open go on. Whoever is refused has sent nothing yet."""
+    _in_namespace(settings, container, f"printf %s '{REFUSE % port}' | nft -f -")
+
+
+def is_refusing(settings: Settings, container: Container) -> bool:
+    """It refuses new connections (refuse)."""
+    return "table inet rotation" in _in_namespace(settings, container, "nft list tables").splitlines()
 
 
 def delay(settings: Settings, container: Container, seconds: float) -> None:
@@ -119,7 +188,7 @@ def helpers(settings: Settings, nodes: Iterable[str] | None = None) -> list[Cont
 def _in_namespace(settings: Settings, container: Container, script: str) -> str:
     """What a shell script prints that runs in a container's network namespace, with the right to filter packets."""
     try:
-        said = client().containers.run(
+        helper = client().containers.create(
             f"{settings.project}/edge",
             ["-c", script],
             entrypoint="sh",
@@ -128,10 +197,16 @@ def _in_namespace(settings: Settings, container: Container, script: str) -> str:
             cap_add=["NET_ADMIN"],
             security_opt=["no-new-privileges:true"],
             read_only=True,
-            remove=True,
         )
-    except docker.errors.ContainerError as error:
-        raise UserError(f"the packet filter of {container.name} could not be set: {error.stderr!r}") from error
     except docker.errors.ImageNotFound as error:
         raise UserError("the image of the edge is missing; build it: make up STAGE=…") from error
-    return bytes(said).decode()
+    # The SDK's run(remove=True) removes it before it has read what it said: on a busy machine that is gone then.
+    try:
+        helper.start()
+        failed = helper.wait()["StatusCode"]
+        said = bytes(helper.logs(stdout=not failed, stderr=bool(failed))).decode()
+    finally:
+        helper.remove(force=True)
+    if failed:
+        raise UserError(f"the packet filter of {container.name} could not be set: {said.strip()}")
+    return said

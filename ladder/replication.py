@@ -7,7 +7,12 @@ from docker.models.containers import Container
 
 from ladder.engine import exec_in
 
-QUERY = "SELECT @@super_read_only, @@gtid_executed; SHOW REPLICA STATUS"
+QUERY = """
+SELECT @@super_read_only, @@gtid_executed, (SELECT COALESCE(MAX(term), 0) FROM tier.promotions) AS term,
+       (SELECT VARIABLE_VALUE FROM performance_schema.global_status
+         WHERE VARIABLE_NAME = 'Rpl_semi_sync_source_status') AS confirmed;
+SHOW REPLICA STATUS
+"""
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,10 @@ class Database:
     """Age of the transaction being applied, in seconds; None when it isn't known."""
     trouble: str = ""
     """The last error of either thread."""
+    term: int = 0
+    """The last promotion that it knows of; 0 when there was none."""
+    alone: bool = False
+    """The primary of a stage where replicas confirm writes, and none does at the moment."""
 
     @property
     def role(self) -> str:
@@ -38,7 +47,7 @@ def ask(container: Container) -> Database | None:
     """Ask a node; None when it doesn't answer."""
     if container.status != "running":
         return None
-    answer = exec_in(container, ["timeout", "3", "mysql", "--vertical", "--execute", QUERY])
+    answer = exec_in(container, ["timeout", "3", "mysql", "--vertical", "--execute", QUERY], timeout=8)
     return parse(answer) if answer else None
 
 
@@ -61,6 +70,8 @@ def parse(answer: str) -> Database:
         applying=fields.get("Replica_SQL_Running") == "Yes",
         seconds_behind=None if behind == "NULL" else int(behind),
         trouble=fields.get("Last_SQL_Error") or fields.get("Last_IO_Error") or "",
+        term=int(fields.get("term", 0)),
+        alone=fields["@@super_read_only"] == "0" and fields.get("confirmed") == "OFF",
     )
 
 

@@ -12,10 +12,12 @@ Rendered = Mapping[str, Any]
 
 QUIET = {
     *("profiles", "extends", "build", "image", "labels", "hostname", "command", "entrypoint"),
-    *("cap_add", "cap_drop", "dns", "dns_opt", "healthcheck", "logging", "mem_limit", "pids_limit"),
-    *("read_only", "security_opt", "tmpfs", "user"),
+    *("cap_add", "cap_drop", "cpu_shares", "dns", "dns_opt", "extra_hosts", "healthcheck", "logging", "mem_limit"),
+    *("pids_limit", "read_only", "security_opt", "tmpfs", "user", "volumes"),
 }
 """Keys that say nothing of the wiring, or are the same for every server (compose/templates.yaml)."""
+UNTOLD = {f"environment.{name}" for name in ("ROLE", "APP_SERVERS", "WEB_SERVERS", "WEB_SLOTS", "PAIR", "LB_REQUESTS")}
+"""Nor do these, of a server that comes: what kind it is, how many others there are, what it has no use for yet."""
 
 
 def render(settings: Settings, stage: Stage) -> Rendered:
@@ -37,9 +39,11 @@ def difference(settings: Settings, stage: Stage) -> list[str]:
 
 
 def _compare(kind: str, old: Rendered, new: Rendered) -> Iterator[str]:
-    for name in new:
-        if name not in old:
-            yield f"+ {kind}.{name}{_described(kind, new[name], new, old)}"
+    come = [name for name in new if name not in old]
+    if kind == "services":
+        yield from (f"+ {kind}.{name}{_described(new[name], new, old)}" for name in come)
+    elif come:
+        yield f"+ {kind}.{','.join(come)}"
     for name in old:
         if name not in new:
             yield f"- {kind}.{name}"
@@ -48,28 +52,35 @@ def _compare(kind: str, old: Rendered, new: Rendered) -> Iterator[str]:
         if name in old and old[name] != new[name]:
             was, now = dict(_flat(old[name])), dict(_flat(new[name]))
             for key in sorted(was.keys() | now.keys()):
-                if was.get(key) != now.get(key):
+                # Another driver of logs has other options; that it is another says enough.
+                if was.get(key) != now.get(key) and not key.startswith("logging.options."):
                     changes.setdefault(f"{key}: {was.get(key, '–')} → {now.get(key, '–')}", []).append(name)
     for change, names in changes.items():
         every = len(names) > 1 and set(names) == set(old) & set(new)
         yield f"~ {kind}.{'*' if every else ','.join(names)}.{change}"
 
 
-def _described(kind: str, service: Rendered, siblings: Rendered, old: Rendered) -> str:
+def _described(service: Rendered, siblings: Rendered, old: Rendered) -> str:
     """A new service in full, or as another instance of one that was there."""
-    if kind != "services":
-        return ""
     like = next((name for name in old if name in siblings and old[name].get("image") == service.get("image")), None)
-    mine = dict(_flat({k: v for k, v in service.items() if k not in QUIET}))
-    theirs = dict(_flat({k: v for k, v in siblings[like].items() if k not in QUIET})) if like else {}
+    mine = dict(_told(service))
+    theirs = dict(_told(siblings[like])) if like else {}
     # What every service has alike says nothing of this one.
     common = set.intersection(*({*_flat(dict(each))} for each in siblings.values()))
     shown = [
         f"\n      {key}: {value}"
         for key, value in mine.items()
-        if theirs.get(key) != value and (key, value) not in common
+        if value and theirs.get(key) != value and (key, value) not in common
     ]
     return (f"  like {like}, but" if like and shown else f"  like {like}" if like else "") + "".join(shown)
+
+
+def _told(service: Rendered) -> Iterator[tuple[str, str]]:
+    """What is worth saying of a service, as (path, text): networks in one line, and not what kind of server it is."""
+    shown = {key: value for key, value in service.items() if key not in QUIET}
+    networks = {name: (given or {}).get("ipv4_address", "") for name, given in shown.get("networks", {}).items()}
+    shown["networks"] = [f"{name} {address}".strip() for name, address in networks.items()]
+    yield from ((path, text) for path, text in _flat(shown) if path not in UNTOLD)
 
 
 def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:

@@ -9,11 +9,13 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import dotenv
 
 from ladder.errors import UserError
+from ladder.stages import MOST_SERVERS
 
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULTS = ROOT / ".env.example"
@@ -27,16 +29,25 @@ class Settings:
     """Every value of .env.example, and the stage in force."""
 
     http_port: int
+    https_port: int
     bind_address: str
     dns_port: int
+    prometheus_port: int
+    grafana_port: int
     subnet_prefix: str
     project: str
     lb_algorithm: str
     lb_mode: str
+    lb_cluster: str
     edge_new_connections: int
+    tls_certificate: str
+    """The file of the user's own certificate, or "" for one that we make."""
+    tls_key: str
     db_max_lag_seconds: int
     app_workers: int
     app_threads: int
+    web_servers: int
+    app_servers: int
     profile: str
     """The stage's Compose profile, or "" as long as no stage was chosen."""
     raw: Mapping[str, str]
@@ -48,9 +59,9 @@ class Settings:
         return "127.0.0.1" if self.bind_address == EVERYWHERE else self.bind_address
 
     @property
-    def url(self) -> str:
-        """The site by its address, for a program on this machine."""
-        return f"http://{self.address}:{self.http_port}"
+    def left_out(self) -> tuple[str, ...]:
+        """The nodes of a stage that can't be had on this machine (boards.py)."""
+        return ("grafana",) if self.raw["GRAFANA_LEFT_OUT"] else ()
 
     def scratch(self, name: str) -> Path:
         """A file of the workbench's own for this stack, such as a lock or a log."""
@@ -91,9 +102,16 @@ def load() -> Settings:
 
 def check(raw: Mapping[str, str], profile: str) -> Settings:
     """Turn text into settings, or say of all values at once what is wrong with them."""
-    wrong = [f"  {name}={raw[name]!r}: {rule.words}" for name, rule in RULES.items() if not rule.fits(raw[name])]
-    if raw["HTTP_PORT"] == raw["DNS_PORT"]:
-        wrong.append("  HTTP_PORT and DNS_PORT: two doors can't share a port")
+    wrong = [
+        f"  {name}={'…' if rule.secret else repr(raw[name])}: {rule.words}"
+        for name, rule in RULES.items()
+        if not rule.fits(raw[name])
+    ]
+    for one, other in combinations(("HTTP_PORT", "HTTPS_PORT", "DNS_PORT", "PROMETHEUS_PORT", "GRAFANA_PORT"), 2):
+        if raw[one] == raw[other]:
+            wrong.append(f"  {one} and {other}: two doors can't share a port")
+    if bool(raw["TLS_CERTIFICATE"]) != bool(raw["TLS_KEY"]):
+        wrong.append("  TLS_CERTIFICATE and TLS_KEY: both or neither; a certificate is of no use without its key")
     if wrong:
         raise UserError(
             "these values are not right:\n"
@@ -102,16 +120,24 @@ def check(raw: Mapping[str, str], profile: str) -> Settings:
         )
     return Settings(
         http_port=int(raw["HTTP_PORT"]),
+        https_port=int(raw["HTTPS_PORT"]),
         bind_address=raw["BIND_ADDRESS"],
         dns_port=int(raw["DNS_PORT"]),
+        prometheus_port=int(raw["PROMETHEUS_PORT"]),
+        grafana_port=int(raw["GRAFANA_PORT"]),
         subnet_prefix=raw["SUBNET_PREFIX"],
         project=raw["COMPOSE_PROJECT_NAME"],
         lb_algorithm=raw["LB_ALGORITHM"],
         lb_mode=raw["LB_MODE"],
+        lb_cluster=raw["LB_CLUSTER"],
         edge_new_connections=int(raw["EDGE_NEW_CONNECTIONS"]),
+        tls_certificate=raw["TLS_CERTIFICATE"],
+        tls_key=raw["TLS_KEY"],
         db_max_lag_seconds=int(raw["DB_MAX_LAG_SECONDS"]),
         app_workers=int(raw["APP_WORKERS"]),
         app_threads=int(raw["APP_THREADS"]),
+        web_servers=int(raw["WEB_SERVERS"]),
+        app_servers=int(raw["APP_SERVERS"]),
         profile=profile,
         raw=dict(raw),
     )
@@ -133,6 +159,8 @@ class Rule:
 
     fits: Callable[[str], bool]
     words: str
+    secret: bool = False
+    """It may be one: never shown."""
 
 
 def _number(low: int, high: int) -> Rule:
@@ -158,10 +186,39 @@ def _is_private_prefix(text: str) -> bool:
     return _is_ipv4(f"{text}.0.0") and text.count(".") == 1 and ipaddress.IPv4Network(f"{text}.0.0/16").is_private
 
 
+_FILE = Rule(
+    lambda text: not text or (ROOT / text).is_file(), "the path of a file, from here or absolute; empty for our own"
+)
+_URL = Rule(
+    lambda text: (
+        re.fullmatch(r"(https?://[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?(/[A-Za-z0-9/._~%?=&+-]*)?)?", text) is not None
+    ),
+    "a receiver's URL without user and password, such as https://metrics.example.com/api/v1/write; or nothing",
+    secret=True,
+)
+_RECEIVER = Rule(
+    lambda text: not text or _is_ipv4(text.rpartition(":")[2]), "name:address, written by make up; or nothing"
+)
+_PORT = Rule(lambda text: not text or _number(1, 65535).fits(text), "written by make up; or nothing")
 RULES: dict[str, Rule] = {
     "HTTP_PORT": _number(1, 65535),
+    "HTTPS_PORT": _number(1, 65535),
     "BIND_ADDRESS": Rule(_is_ipv4, "an IPv4 address of this machine, such as 127.0.0.1"),
     "DNS_PORT": _number(1, 65535),
+    "PROMETHEUS_PORT": _number(1, 65535),
+    "GRAFANA_PORT": _number(1, 65535),
+    "GRAFANA_LEFT_OUT": _one_of("", "without-"),
+    "REMOTE_WRITE_URL": _URL,
+    "REMOTE_WRITE_PASSWORD_FILE": Rule(lambda text: True, "the path of a file, from here or absolute; or nothing"),
+    "REMOTE_WRITE_USER": Rule(
+        lambda text: re.fullmatch(r"[A-Za-z0-9@._+-]{0,100}", text) is not None,
+        "letters, digits, @ . _ + -; or nothing",
+    ),
+    "REMOTE_WRITE_RECEIVER": _RECEIVER,
+    "REMOTE_WRITE_PORT": _PORT,
+    "ALERT_WEBHOOK_URL": _URL,
+    "ALERT_WEBHOOK_RECEIVER": _RECEIVER,
+    "ALERT_WEBHOOK_PORT": _PORT,
     "SUBNET_PREFIX": Rule(_is_private_prefix, "two octets of a private network, such as 10.80 or 172.30"),
     "COMPOSE_PROJECT_NAME": Rule(
         lambda text: re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,39}", text) is not None,
@@ -169,8 +226,19 @@ RULES: dict[str, Rule] = {
     ),
     "LB_ALGORITHM": _one_of("roundrobin", "leastconn", "source"),
     "LB_MODE": _one_of("active-active", "active-passive"),
+    "LB_CLUSTER": _one_of("active-passive", "active-active"),
+    "LB_REQUESTS": _number(10, 10_000_000),
     "EDGE_NEW_CONNECTIONS": _number(1, 100_000),
+    "TLS_CERTIFICATE": _FILE,
+    "TLS_KEY": _FILE,
+    "DB_WITHOUT_REPLICA": _one_of("go-on", "wait"),
     "DB_MAX_LAG_SECONDS": _number(0, 3600),
     "APP_WORKERS": _number(1, 32),
     "APP_THREADS": _number(1, 64),
+    "WEB_SERVERS": _number(1, MOST_SERVERS),
+    "APP_SERVERS": _number(1, MOST_SERVERS),
+    "MORE_SERVERS": Rule(
+        lambda text: re.fullmatch(r"(\.ladder/[a-z0-9_-]+\.more\.yaml)?", text) is not None,
+        "the path of a file, written by make scale; or nothing",
+    ),
 }

@@ -4,7 +4,7 @@ That the Compose files say the same is a test (tests/config/test_stages.py). Rol
 they move.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ladder.errors import UserError
 
@@ -18,14 +18,55 @@ ZONES: dict[str, str] = {
     "edge": "edge",
     "dns": "edge",
     "lb1": "edge",
+    "lb2": "edge",
     "web1": "web",
     "web2": "web",
     "app1": "web",
     "app2": "web",
     "db1": "data",
     "db2": "data",
+    "agent-edge": "edge",
+    "agent-web": "web",
+    "agent-data": "data",
+    "blackbox-exporter": "edge",
+    "nginx-exporter": "web",
+    "mysqld-exporter": "data",
+    "node-exporter": "mgmt",
+    "prometheus": "mgmt",
+    "alertmanager": "mgmt",
+    "pager": "mgmt",
+    "grafana": "mgmt",
+    "logs": "mgmt",
 }
-"""The zone of every node, in the order in which a request meets them."""
+"""The zone of every node, in the order in which a request meets them; then what watches."""
+
+MONITORING: tuple[str, ...] = tuple(ZONES)[list(ZONES).index("agent-edge") :]
+"""What watches the others: on no visitor's way."""
+
+
+BALANCERS: tuple[str, ...] = ("lb1", "lb2")
+MOST_SERVERS = 8
+"""Of a tier that grows: the balancers keep a place for so many web servers (WEB_SLOTS in compose/stages/stage3.env)."""
+
+
+def kind(node: str) -> str:
+    """What a node is, without its number."""
+    return node.rstrip("0123456789")
+
+
+def number(node: str) -> int:
+    """A node's number; 0 if it is the only one of its kind."""
+    return int(node.removeprefix(kind(node)) or 0)
+
+
+def zone(node: str) -> str:
+    """The zone of a node, one that `make scale` made included."""
+    return ZONES.get(node) or ZONES[f"{kind(node)}1"]
+
+
+def is_database(node: str) -> bool:
+    """Is this node one that holds data of the site?"""
+    return zone(node) == "data" and node not in MONITORING
 
 
 @dataclass(frozen=True)
@@ -40,6 +81,12 @@ class Stage:
     """Commands that show what this rung can and can't, for the end of `up`."""
     firewalls: bool = False
     """Every server drops what no policy lets through."""
+    https: bool = False
+    """The front door speaks HTTPS, and HTTP only to say so."""
+    promotes: bool = False
+    """A replica confirms every write, and can be made the primary by a command."""
+    apart: bool = False
+    """Each container is a server of its own: tiers grow one by one, and there is no server1."""
 
     @property
     def profile(self) -> str:
@@ -49,7 +96,54 @@ class Stage:
     @property
     def databases(self) -> tuple[str, ...]:
         """The database nodes of the stage."""
-        return tuple(node for node in self.nodes if ZONES[node] == "data")
+        return tuple(node for node in self.nodes if is_database(node))
+
+    @property
+    def balancers(self) -> tuple[str, ...]:
+        """The balancers of the stage."""
+        return self.of("lb")
+
+    @property
+    def paired(self) -> bool:
+        """Two balancers share an address."""
+        return len(self.balancers) > 1
+
+    @property
+    def servers(self) -> dict[str, tuple[str, ...]]:
+        """The groups that live and die together."""
+        return {} if self.apart else {name: group for name, group in SERVERS.items() if group[0] in self.nodes}
+
+    def of(self, wanted: str) -> tuple[str, ...]:
+        """The nodes of a kind."""
+        return tuple(node for node in self.nodes if kind(node) == wanted)
+
+    def scaled(self, web: int, app: int) -> "Stage":
+        """The same with so many web and application servers, where tiers are apart."""
+        if not self.apart:
+            return self
+        tiers = {"web1": ("web", web), "app1": ("app", app)}
+        found: list[str] = []
+        for node in self.nodes:
+            if node in tiers:
+                tier, count = tiers[node]
+                found += [f"{tier}{ordinal}" for ordinal in range(1, count + 1)]
+            elif kind(node) not in ("web", "app"):
+                found.append(node)
+        return replace(self, nodes=tuple(found))
+
+    def without(self, *nodes: str) -> "Stage":
+        """The same, with these left out (Settings.left_out)."""
+        return replace(self, nodes=tuple(node for node in self.nodes if node not in nodes))
+
+    @property
+    def monitored(self) -> bool:
+        """It has a collector."""
+        return "prometheus" in self.nodes
+
+    @property
+    def logged(self) -> bool:
+        """It has a collector of logs."""
+        return "logs" in self.nodes
 
 
 JOBS: tuple[str, ...] = ("migrate",)
@@ -78,13 +172,32 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         2,
         "secured",
-        ("edge", "dns", "lb1", "web1", "web2", "app1", "app2", "db1", "db2"),
+        ("edge", "dns", "lb1", "web1", "web2", "app1", "app2", "db1", "db2", *MONITORING),
         (
+            "make qps                 requests a second of every layer, live",
+            "make logs REQUEST=…      one request through all layers, by its X-Request-ID",
             "make firewall            every rule, with what it let through and dropped",
             "make firewall WATCH=1    drops as they happen; try a door from another terminal:",
             "docker compose exec lb1 timeout 2 bash -c 'echo > /dev/tcp/app1/8000'",
         ),
         firewalls=True,
+        https=True,
+    ),
+    Stage(
+        3,
+        "scaled",
+        ("edge", "dns", "lb1", "lb2", "web1", "web2", "app1", "app2", "db1", "db2", *MONITORING),
+        (
+            "make vip                 which balancer holds the address",
+            "make kill NODE=lb        the other one has it half a second later",
+            "make scale APP=4         two more application servers, while visitors come",
+            "make promote             the replica becomes the primary, and nobody notices",
+            "make deploy              a new version; nobody notices",
+        ),
+        firewalls=True,
+        https=True,
+        apart=True,
+        promotes=True,
     ),
 )
 

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ladder import faults, replication
+from ladder import certificates, door, faults, pair, replication
 from ladder.drills import record as records
 from ladder.drills import site
 from ladder.drills.checker import RECOVERED, check, sentence
@@ -28,8 +28,8 @@ from ladder.drills.visitor import PATIENCE
 from ladder.engine import client, containers
 from ladder.errors import UserError
 from ladder.nodes import stage_in_force
-from ladder.redundancy import missing
-from ladder.settings import ROOT, Settings
+from ladder.redundancy import missing, whole
+from ladder.settings import ROOT, Settings, load
 from ladder.wait import wait_until
 
 READS, WRITES = 100.0, 20.0
@@ -47,7 +47,10 @@ CALM, CALM_WITHIN = 0.5, 60.0
 BACK_WITHIN = 120.0
 """Seconds from a healing until everything must be back; a database that lost its disk is filled by then."""
 FOLDER = ROOT / ".ladder/drills"
-STACK = ("app", "compose", "compose.yaml", "dns", "firewall", "haproxy", "mysql", "nginx", ".env.example")
+STACK = (
+    *("app", "compose", "compose.yaml", "dns", "firewall", "haproxy", "mysql", "nginx", "pki", "prometheus"),
+    ".env.example",
+)
 """What drills are about; what else is in the checkout changes none of their figures."""
 
 
@@ -95,7 +98,8 @@ class Visitors:
         self._zero = zero
         self._lines = path.open(encoding="utf-8")
         self._rest = ""
-        words = [f"--address={settings.address}", f"--port={settings.http_port}", f"--run={run}", f"--zero={zero}"]
+        words = [f"--address={settings.address}", f"--port={door.port(settings)}", f"--run={run}", f"--zero={zero}"]
+        words += [f"--trust={certificates.TRUSTED}"] if door.secure(settings) else []
         words += [f"--reads={plan.reads}", f"--writes={plan.writes}", f"--record={path}"]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "ladder.drills.visitor", *words, *([] if plan.keys else ["--without-keys"])],
@@ -188,7 +192,7 @@ class Drill:
             if whole:
                 self._take_stock()
             else:
-                wait_until(self._whole, within=BACK_WITHIN, what="everything is back", every=0.5)
+                wait_until(self._whole(), within=BACK_WITHIN, what="everything is back", every=0.5)
             site.forget(self._settings, self._stage)
         return records.load(self._path)
 
@@ -218,6 +222,9 @@ class Drill:
         present = containers(self._settings)
         for node in self._stage.databases:
             words = re.sub(rf"\b{node}\b", replication.role(present[node]) if node in present else node, words)
+        if self._stage.paired:
+            seats = pair.seats(self._settings, self._stage)
+            words = balancers_in_roles(words, {node: bool(seat and seat.holds) for node, seat in seats.items()})
         return words
 
     def _refuse_unless_possible(self) -> None:
@@ -225,14 +232,14 @@ class Drill:
             for order in phase:
                 faults.check(self._settings, order)
         try:
-            wait_until(self._whole, within=REACHED_WITHIN, what=f"stage {self._stage.number} is whole", every=0.5)
+            wait_until(self._whole(), within=REACHED_WITHIN, what=f"stage {self._stage.number} is whole", every=0.5)
         except UserError as error:
             wrong = missing(self._settings, self._stage)
             raise UserError(f"nothing was broken, because something is already: {wrong}; mend it: make heal") from error
         site.forget(self._settings, self._stage)  # what a drill left that was killed
 
-    def _whole(self) -> bool:
-        return not missing(self._settings, self._stage)
+    def _whole(self) -> Callable[[], bool]:
+        return whole(self._settings, self._stage)
 
     def _warm_up(self, visitors: Visitors) -> None:
         begun = self._now()
@@ -258,6 +265,9 @@ class Drill:
                 self._hurt |= faults.check(self._settings, order).keys()
             at = self._now()
             said = faults.carry_out(self._settings, order)
+            if order.verb == "scale":
+                self._settings = load()
+                self._stage = stage_in_force(self._settings)
             self._tell("fault", at=at, done=self._now(), order=str(order), said=said)
             for each in said:
                 self._say(each)
@@ -274,7 +284,7 @@ class Drill:
         for each in said:
             self._say(each)
         try:
-            wait_until(self._whole, within=BACK_WITHIN, what="everything is back", every=0.2)
+            wait_until(self._whole(), within=BACK_WITHIN, what="everything is back", every=0.2)
             self._tell("redundant", at=self._now())
         except UserError:  # the drill's result, not its failure
             self._say(f"not back after {BACK_WITHIN:g} s: {missing(self._settings, self._stage)}")
@@ -293,13 +303,23 @@ class Drill:
             self._tell("stored", at=self._now(), **asdict(stored))
 
 
+def balancers_in_roles(words: str, works: dict[str, bool]) -> str:
+    """A plan that names two balancers by what they do. Where both work, the loss of either is that of `lb`."""
+    both = all(works.values())
+    if both:
+        words = re.sub(rf"((?:^|\band |\bthen )[a-z-]+) (?:{'|'.join(works)}|standby)\b", r"\1 lb", words)
+    for node, holds in works.items():
+        words = re.sub(rf"\b{node}\b", "lb" if holds and not both else "standby", words)
+    return words
+
+
 def conduct(settings: Settings, plan: Plan, say: Callable[[str], None], folder: Path = FOLDER) -> Path:
     """Run a plan, and return where its record is.
 
     Raises:
         UserError: see Drill.run.
     """
-    slug = "-".join(re.findall(r"[a-z0-9]+", str(plan)))
+    slug = "-".join(re.findall(r"[a-z0-9]+", str(plan).lower()))
     path = folder / f"{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}-{settings.profile}-{slug}.jsonl"
     folder.mkdir(parents=True, exist_ok=True)
     Drill(settings, plan, path, say).run()
@@ -343,9 +363,15 @@ def commit() -> str:
     return found if same_stack(found) else f"{found}+"
 
 
-def same_stack(commit: str) -> bool:
-    """The stack is what it was at a commit of which nobody says that it had been changed."""
-    ask = ["git", "diff", "--quiet", commit, "--", *STACK]
+def same_stack(commit: str, other: str = "") -> bool:
+    """The stack was at this commit what it was at the other; what it is now, if no other is named."""
+    ask = ["git", "diff", "--quiet", commit, *([other] if other else []), "--", *STACK]
+    return subprocess.run(ask, cwd=ROOT, capture_output=True).returncode == 0
+
+
+def known(commit: str) -> bool:
+    """It is a commit of this checkout, and nobody says that the stack had been changed since."""
+    ask = ["git", "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}"]
     return "+" not in commit and subprocess.run(ask, cwd=ROOT, capture_output=True).returncode == 0
 
 

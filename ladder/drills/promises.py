@@ -25,18 +25,21 @@ class Promise:
 
 NOTHING_LOST = Promise()
 """The site, or writing, is down; but what was acknowledged is there when it comes back."""
-READ_ON = Promise(failed_reads=0, read_gap=2.5)
+READ_ON = Promise(failed_reads=0, read_gap=4)
 """Writing is down; readers are answered."""
-UNNOTICED = Promise(failed_reads=0, failed_writes=0, read_gap=1, write_gap=1, felt=5)
-"""Some requests take seconds, none fails, and somebody is answered all the time."""
-FROZEN = Promise(failed_reads=0, failed_writes=3, read_gap=1, write_gap=1, felt=5)
-"""The same, but for writes that a server had taken when it froze: the next server finds them under way (409)."""
-SLOWED = Promise(failed_reads=0, failed_writes=0, read_gap=1, write_gap=1)
+UNNOTICED = Promise(failed_reads=0, failed_writes=0, read_gap=2, write_gap=2, felt=8)
+"""Some requests take seconds, none fails, and somebody is answered all the time (on a busy machine with a pause)."""
+SILENT = Promise(failed_reads=1, failed_writes=3, read_gap=2, write_gap=2, felt=8)
+"""The same, but for what a server had under way when it froze or was cut off: a write, which the next server finds
+begun (409; thawed or connected again, the first one ends it), and a page half sent, which nobody can send again."""
+SLOWED = Promise(failed_reads=0, failed_writes=0, read_gap=2, write_gap=2)
 """It is felt for as long as it lasts; none fails."""
-OTHER_NODE = Promise(failed_reads=0, failed_writes=0, read_gap=2.5, write_gap=2.5, felt=5)
+OTHER_NODE = Promise(failed_reads=0, failed_writes=0, read_gap=4, write_gap=4, felt=8)
 """Nobody is answered until the application gives up the silent replica (READ_TIMEOUT, 1.5 s); none fails."""
-FROZEN_SERVER = Promise(failed_reads=0, failed_writes=3, read_gap=2.5, write_gap=2.5, felt=5)
+SILENT_SERVER = Promise(failed_reads=1, failed_writes=3, read_gap=4, write_gap=4, felt=8)
 """Both."""
+SWITCHED = Promise(failed_reads=0, failed_writes=0, read_gap=2, write_gap=4, felt=8)
+"""Writes wait for the next primary; none fails."""
 ANYTHING = Promise(lost=None)
 """Acknowledged writes may be lost as well, and are, on purpose."""
 
@@ -50,6 +53,7 @@ PROMISES: dict[int, dict[str, Promise]] = {
     0: {
         **each("kill pause partition", "dns", UNNOTICED),
         **each("kill pause partition", "edge web1 app1 primary server1", NOTHING_LOST),
+        "pause edge": UNNOTICED,  # its kernel does the work
         **each("stop", "web1 app1 primary", NOTHING_LOST),
         **each("crash", "app1 primary", NOTHING_LOST),
         **each("restart", "web1", NOTHING_LOST),
@@ -60,12 +64,14 @@ PROMISES: dict[int, dict[str, Promise]] = {
         "kill app1 then kill app1": NOTHING_LOST,
     },
     1: {
-        **each("kill partition", "dns web1 web2 app1 app2", UNNOTICED),
-        **each("pause", "dns web1 web2 app1 app2", FROZEN),
+        **each("kill pause partition", "dns", UNNOTICED),
+        **each("kill", "web1 web2 app1 app2", UNNOTICED),
+        **each("pause partition", "web1 web2 app1 app2", SILENT),
         **each("kill pause partition", "replica", OTHER_NODE),
-        **each("kill partition", "server2", OTHER_NODE),
-        **each("pause", "server2", FROZEN_SERVER),
+        **each("kill", "server2", OTHER_NODE),
+        **each("pause partition", "server2", SILENT_SERVER),
         **each("kill pause partition", "edge lb1", NOTHING_LOST),
+        "pause edge": UNNOTICED,
         **each("kill pause partition", "primary server1", READ_ON),
         **each("stop", "web1 app1 replica", UNNOTICED),
         **each("stop crash restart", "lb1", NOTHING_LOST),
@@ -85,8 +91,34 @@ PROMISES: dict[int, dict[str, Promise]] = {
     },
 }
 
-PROMISES[2] = PROMISES[1]
-"""Firewalls take nothing from what visitors feel, and give nothing."""
+PROMISES[2] = (
+    PROMISES[1] | {"renew": UNNOTICED, "reload": UNNOTICED} | each("kill", "prometheus agent-web logs", UNNOTICED)
+)
+"""Firewalls and HTTPS take nothing from what visitors feel, and give nothing; what watches is on nobody's way."""
+
+TAKEN_OVER = Promise(failed_reads=150, failed_writes=30, read_gap=2, write_gap=2, felt=8)
+"""The other balancer takes the address: what was under way over the first fails, and so does whoever comes in the half
+second until then (on a busy machine, longer); then all is as before."""
+DEAF = Promise(failed_reads=150, failed_writes=30, read_gap=8, write_gap=8, felt=16)
+"""It speaks and does not hear: what it says of the address is believed, until it sees, after some 3 s, that it reaches
+nobody."""
+
+PROMISES[3] = {
+    **each("kill pause partition crash", "lb", TAKEN_OVER),
+    "crash lb keepalived": TAKEN_OVER,
+    "partition lb standby": TAKEN_OVER,
+    **each("stop restart", "lb", UNNOTICED),
+    **{f"partition {role} in": DEAF for role in ("lb", "standby")},
+    **each("kill pause partition stop", "standby", UNNOTICED),
+    "lose lb 10": TAKEN_OVER,
+    "promote": SWITCHED,
+    "promote then promote": SWITCHED,
+    **{f"{verb} primary and promote": READ_ON for verb in ("kill", "pause", "partition")},
+    "scale APP=4 then scale APP=2": UNNOTICED,
+    "scale WEB=3 then scale WEB=2": UNNOTICED,
+    "kill app1 then kill app2": UNNOTICED,
+} | {fault: limits for fault, limits in PROMISES[2].items() if not fault.endswith(" lb1") and "server" not in fault}
+"""Tiers are apart: there is no server1 to be lost, and each tier grows by itself; two balancers share an address."""
 
 
 def promise(stage: int, faults: str) -> Promise:

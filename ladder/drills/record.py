@@ -16,7 +16,7 @@ seconds since the drill's beginning, by one monotonic clock.
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -186,6 +186,16 @@ def parse(lines: Iterable[str]) -> Record:
     )
 
 
+def begin(fields: dict[str, Any]) -> Begin:
+    """The beginning from its line.
+
+    Raises:
+        ValueError, TypeError: it is none.
+    """
+    found = Begin(**fields)
+    return replace(found, reads=float(found.reads), writes=float(found.writes), patience=float(found.patience))
+
+
 def request(fields: dict[str, Any]) -> Request:
     """A request from its line, in which what is empty was left out.
 
@@ -209,7 +219,7 @@ def stored(fields: dict[str, Any]) -> Stored:
 
 
 EVENTS: dict[str, Callable[[dict[str, Any]], Any]] = {
-    "begin": lambda fields: Begin(**fields),
+    "begin": begin,
     "request": request,
     "fault": moment,
     "heal": moment,

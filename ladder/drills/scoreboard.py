@@ -3,6 +3,7 @@
 Nothing here runs a drill; ladder/drills/campaign.py does.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -13,7 +14,8 @@ from ladder.errors import UserError
 from ladder.stages import stage_of
 
 KINDS = (
-    *("kill", "stop", "crash", "pause", "partition", "slow", "restart", "recreate", "wipe", "power-cut", "deploy"),
+    *("kill", "stop", "crash", "pause", "partition", "slow", "lose"),
+    *("restart", "recreate", "wipe", "power-cut", "deploy", "scale", "promote", "reload", "renew"),
     "several",
 )
 """The groups of rows, in their order; two faults in one drill are "several"."""
@@ -24,6 +26,7 @@ STORY = (
     "kill primary",
     "kill server1",
     "kill lb1",
+    "kill lb",
     "power-cut",
     "deploy",
 )
@@ -40,13 +43,16 @@ class Result:
     faults: str
     record: str
     """Its file."""
+    date: str
+    """Of the day, ISO 8601, UTC."""
     commit: str
+    machine: str
     verdict: Verdict
     kept: bool | None
     """The stage's promise; None if nothing is promised."""
 
 
-def table(results: Sequence[Result], *, date: str, machine: str, commit: str) -> str:
+def table(results: Sequence[Result]) -> str:
     """The whole of docs/scoreboard.md."""
     judged = [each.verdict for each in results if not each.verdict.void]
     reads, writes = (median(sent) if sent else 0 for sent in ([s.sent for s in each] for each in streams_of(judged)))
@@ -72,8 +78,18 @@ What visitors felt: a row for each [fault](faults/), a column for each rung. A d
 - **promise broken**: a figure is above what the rung promises (`ladder/drills/promises.py`). **void**: the machine was
   too busy, or something else kept the drill from showing anything. **–**: this makes no sense on this rung.
 
-{runs(results)} Made by `make scoreboard` on {date}, commit {commit}; {machine}.
+{runs(results)} Made by `make scoreboard`:
+
+| Stage | Runs | Date | Commit | Machine |
+|---|---|---|---|---|
+{chr(10).join(made(results))}
 """
+
+
+def columns(document: str) -> list[int]:
+    """The stages that a scoreboard has a column of."""
+    header = re.search(r"^\| Fault \|(.*)$", document, re.MULTILINE)
+    return [int(number) for number in re.findall(r"(\d+) [^|]+\|", header[1])] if header else []
 
 
 def short(results: Sequence[Result]) -> str:
@@ -131,12 +147,23 @@ def runs(results: Sequence[Result]) -> str:
         if most == 1
         else f"up to {most} of each drill; figures are the median and, if a tenth above, the worst"
     )
-    return f"Runs: {len(results)}, {each}."
+    void = sum(bool(each.verdict.void) for each in results)
+    return f"Runs: {len(results)}, {f'of which {void} void, ' if void else ''}{each}."
+
+
+def made(results: Sequence[Result]) -> Iterator[str]:
+    """When, of what and on what each stage's column was made; all of its commits have the same stack."""
+    for stage in sorted({each.stage for each in results}):
+        those = [each for each in results if each.stage == stage]
+        first, last = min(each.date for each in those), max(each.date for each in those)
+        dates = first if first == last else f"{first} to {last}"
+        machines = "; ".join(dict.fromkeys(each.machine for each in those))
+        yield f"| {stage} | {len(those)} | {dates} | {those[-1].commit} | {machines} |"
 
 
 def most_runs(results: Sequence[Result]) -> int:
-    """The runs of the drill that ran most often."""
-    drills = [(each.stage, each.faults) for each in results]
+    """The runs of the drill that ran most often; one without a verdict is run again, and counts for nothing."""
+    drills = [(each.stage, each.faults) for each in results if not each.verdict.void]
     return max(map(drills.count, drills), default=0)
 
 
@@ -154,8 +181,8 @@ def cell(results: Sequence[Result], most: int) -> str:
         lines.insert(0, "⚠ **promise broken**")
     if len(verdicts) < len(results):
         lines.append(f"{len(results) - len(verdicts)} of {len(results)} void")
-    if len(results) < most:
-        lines.append(f"runs: {len(results)}")
+    if len(verdicts) < most:
+        lines.append(f"runs: {len(verdicts)}")
     return "<br>".join(lines)
 
 

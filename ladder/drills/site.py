@@ -4,9 +4,8 @@ import http.client
 import json
 import secrets
 
-from ladder import replication
+from ladder import door, replication
 from ladder.drills.record import Stored
-from ladder.drills.visitor import HOST
 from ladder.engine import containers, exec_in
 from ladder.errors import UserError
 from ladder.settings import Settings
@@ -19,10 +18,10 @@ def join(settings: Settings, name: str) -> str:
     Raises:
         UserError: the site can't be reached, or doesn't let anyone in; nothing was broken yet.
     """
-    connection = http.client.HTTPConnection(settings.address, settings.http_port, timeout=15)
+    connection = door.connect(settings, timeout=15)
     body = json.dumps({"name": name, "password": secrets.token_urlsafe()})
     try:
-        connection.request("POST", "/api/accounts", body, {"Host": HOST, "Content-Type": "application/json"})
+        connection.request("POST", "/api/accounts", body, {"Host": door.HOST, "Content-Type": "application/json"})
         answer = connection.getresponse()
         said = answer.read().decode(errors="replace")
         if answer.status != 201:

@@ -27,9 +27,10 @@ from typing import TextIO
 
 import h11
 
+from ladder.certificates import context
+from ladder.door import HOST
 from ladder.drills.record import Request, line, request_line
 
-HOST = "www.foobar.com"
 PATIENCE = 10.0
 """Seconds until a visitor goes away; longer than any answer may take by the budget of timeouts (docs/timeouts.md)."""
 IDLE = 5.0
@@ -77,6 +78,7 @@ class Visitor:
         self._options, self._token, self._record = options, token, record
         self._kept: list[tuple[Streams, float]] = []
         self._stop = asyncio.Event()
+        self._tls = context(options.trust) if options.trust else None
 
     async def run(self) -> None:
         """Until SIGTERM or the end of the input; then until the requests under way have ended."""
@@ -94,6 +96,9 @@ class Visitor:
             for kind, rate in rates.items():
                 if rate:
                     tasks.create_task(self._keep_time(tasks, kind, rate))
+        # It ends by itself now. The loop's end would give SIGTERM its usual meaning again, and a second one, sent while
+        # the last lines are written, would cut them off.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         for (_, writer), _ in self._kept:
             writer.close()
 
@@ -155,7 +160,11 @@ class Visitor:
         return None
 
     async def _connect(self) -> Streams:
-        return await asyncio.open_connection(self._options.address, self._options.port)
+        if self._tls is None:
+            return await asyncio.open_connection(self._options.address, self._options.port)
+        return await asyncio.open_connection(
+            self._options.address, self._options.port, ssl=self._tls, server_hostname=HOST
+        )
 
     def _words(self, protocol: h11.Connection, kind: str, number: int, text: str) -> bytes:
         headers = [("Host", HOST), ("User-Agent", "drill")]
@@ -209,6 +218,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m ladder.drills.visitor")
     parser.add_argument("--address", required=True)
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--trust", type=Path, help="come by HTTPS, trusting the certificates of this file alone")
     parser.add_argument("--run", required=True, help="begins the text of every message")
     parser.add_argument("--reads", type=float, required=True, help="a second")
     parser.add_argument("--writes", type=float, required=True, help="a second")
