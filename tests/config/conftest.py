@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ladder import credentials, images, settings
+from ladder import boards, credentials, images, settings
 from ladder.rungs import Rendered, render
 from ladder.settings import Settings
 from ladder.stages import STAGES, Stage
@@ -35,6 +35,6 @@ def rendered(values: Settings) -> dict[int, Rendered]:
 def built(values: Settings) -> Iterator[Stage]:
     """The highest stage, with its images built for the checkers to run in."""
     images.ensure_base_images()
-    images.build(values, STAGES[-1])
+    images.build(boards.settle(values, STAGES[-1]), STAGES[-1])
     yield STAGES[-1]
     images.forget(values)

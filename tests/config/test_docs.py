@@ -82,7 +82,7 @@ def test_links_between_pages_lead_somewhere() -> None:
 
 
 def test_files_that_the_docs_and_headers_point_to_exist() -> None:
-    named = re.compile(r"`((?:app|compose|nginx|haproxy|mysql|dns|firewall|ladder|tests|docs)/[\w./-]+)`")
+    named = re.compile(r"`((?:app|compose|nginx|haproxy|mysql|dns|firewall|prometheus|ladder|tests|docs)/[\w./-]+)`")
     for page in DOCS:
         for path in named.findall(page.read_text()):
             assert (ROOT / path).exists(), f"{page.relative_to(ROOT)} names {path}"

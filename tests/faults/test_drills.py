@@ -9,7 +9,7 @@ from tests.conftest import Drilled, Measure
 
 
 @pytest.mark.stage(0)
-@pytest.mark.parametrize("fault", ["kill app1", "pause primary", "power-cut", "deploy"])
+@pytest.mark.parametrize("fault", ["kill app1", "deploy"])
 def test_any_part_down_is_the_site_down(drilled: Drilled, measure: Measure, fault: str) -> None:
     """The stated flaw, shown."""
     record, verdict = drilled(fault)
@@ -17,15 +17,13 @@ def test_any_part_down_is_the_site_down(drilled: Drilled, measure: Measure, faul
     assert verdict.reads.bad, "nobody noticed: then this stage has a flaw less than it says"
     assert verdict.reads.until_healed == (fault != "deploy")
     if fault == "kill app1":
-        # As long as nginx is there, it answers in time: a page, not a hanging browser.
+        # As long as nginx is there, it answers in time, and whole: a page, not a hanging browser.
         assert not record.of("read", "unknown")
         assert {read.status for read in record.of("read", "failed")} <= {502, 503, 504}
 
 
 @pytest.mark.stage(1)
-@pytest.mark.parametrize(
-    "fault", ["kill web1", "pause app1", "partition server2", "kill replica", "deploy", "kill web1 then kill web2"]
-)
+@pytest.mark.parametrize("fault", ["pause app1", "partition server2", "deploy", "kill web1 then kill web2"])
 def test_nobody_notices(drilled: Drilled, measure: Measure, fault: str) -> None:
     """The promise says so: no failed read or write, nothing lost, nothing twice."""
     _, verdict = drilled(fault)
@@ -33,7 +31,7 @@ def test_nobody_notices(drilled: Drilled, measure: Measure, fault: str) -> None:
 
 
 @pytest.mark.stage(2)
-@pytest.mark.parametrize("fault", ["kill server2", "pause web1", "recreate app1"])
+@pytest.mark.parametrize("fault", ["pause web1", "recreate app1"])
 def test_firewalls_take_nothing_from_it(drilled: Drilled, measure: Measure, fault: str) -> None:
     """A server that comes back, at another address even, is let in by the others' rules as it was before."""
     _, verdict = drilled(fault)
@@ -41,10 +39,9 @@ def test_firewalls_take_nothing_from_it(drilled: Drilled, measure: Measure, faul
 
 
 @pytest.mark.stage(1)
-@pytest.mark.parametrize("fault", ["kill server1", "pause primary"])
-def test_without_its_primary_the_site_reads_on(drilled: Drilled, measure: Measure, fault: str) -> None:
-    record, verdict = drilled(fault)
-    measure(fault, verdict.streams)
+def test_without_its_primary_the_site_reads_on(drilled: Drilled, measure: Measure) -> None:
+    record, verdict = drilled("kill server1")
+    measure("kill server1", verdict.streams)
     assert verdict.writes.until_healed, "writes went on without a primary"
     assert {write.status for write in record.of("write", "failed")} == {503}
 

@@ -18,6 +18,7 @@ from ladder.drills.checker import Verdict, check, sentence
 from ladder.drills.drill import Drill, Plan, plan
 from ladder.drills.promises import PROMISES, broken
 from ladder.drills.record import Record
+from ladder.errors import UserError
 from ladder.settings import ROOT
 from ladder.wait import wait_until
 from tests.conftest import Measure, Stack
@@ -80,14 +81,22 @@ def answers(port: int) -> bool:
 def drilled(
     stack: Stack, folder: Path, wanted: Plan, port: int = 0, say: Callable[[str], None] = print
 ) -> tuple[Record, Verdict]:
-    """A drill through another door; again when the visitor was held up by a busy machine, which is no verdict."""
+    """A drill through another door; again when a busy machine held the visitor up, or all visits: no verdict."""
     values = at_port(stack.settings, port or stack.settings.http_port)
+    why = ""
     for turn in range(3):
-        record = Drill(values, wanted, folder / f"{turn}.jsonl", say).run()
+        try:
+            record = Drill(values, wanted, folder / f"{turn}.jsonl", say).run()
+        except UserError as error:
+            if "too busy" not in str(error):
+                raise
+            why = str(error)
+            continue
         verdict = check(record)
         if not verdict.void:
             return record, verdict
-    pytest.fail(sentence(verdict))
+        why = sentence(verdict)
+    pytest.fail(why)
 
 
 def test_without_retries_and_redispatch_a_frozen_web_server_fails_reads(
@@ -104,12 +113,13 @@ def test_without_retries_and_redispatch_a_frozen_web_server_fails_reads(
 def test_without_health_checks_a_dead_web_server_is_felt_for_as_long_as_it_is_dead(
     stack: Stack, tmp_path: Path, measure: Measure
 ) -> None:
-    """Retries still save every request, so nothing but the time that visitors feel it turns red."""
+    """Retries still save every read, so it is the time that visitors feel it that turns red."""
     with balancer_without(stack, HEALTH_CHECK) as port:
-        _, verdict = drilled(stack, tmp_path, plan("kill web1"), port)
+        _, verdict = drilled(stack, tmp_path, plan("kill web1", seconds=24), port)
 
     measure("without the guard", sentence(verdict))
-    assert [wrong.split(":")[0] for wrong in broken(PROMISES[1]["kill web1"], verdict)] == ["felt for s"]
+    assert "felt for s" in [wrong.split(":")[0] for wrong in broken(PROMISES[1]["kill web1"], verdict)]
+    assert verdict.reads.failed == 0
 
 
 def test_reads_from_the_dead_replica_fail(stack: Stack, tmp_path: Path, measure: Measure) -> None:

@@ -78,6 +78,13 @@ def test_heal_undoes_all_faults_at_once_and_says_what_it_undid(stack: Stack) -> 
     assert left == [stack.node("edge").name], "a helper stayed behind"
 
 
+def test_healing_creates_a_job_again_that_somebody_pruned(stack: Stack) -> None:
+    """`docker container prune` removes what has ended."""
+    stack.node("migrate").remove()
+    assert stack.must("heal").splitlines() == ["migrate is created anew", "all is well"]
+    assert stack.node("migrate").attrs["State"]["ExitCode"] == 0
+
+
 def test_a_partition_does_not_outlive_a_restart(stack: Stack) -> None:
     """It lies in the network namespace, which goes with the container's process."""
     stack.must("partition", NODE="app1")
@@ -147,26 +154,31 @@ def test_slow_delays_what_is_sent_also_on_open_connections(stack: Stack) -> None
             seconds, port = asker.stdout.readline().split()
             return float(seconds), int(port)
 
-        quick, port = ask()
-        assert quick < 0.4
+        def quickest() -> float:
+            """Of several: on a busy machine any one may take its time."""
+            return min(ask()[0] for _ in range(4))
+
+        _, port = ask()
+        assert quickest() < 0.4
         said = stack.must("slow", NODE="app2", DELAY="0.4").strip()
         assert said == "app2 is slow: what it sends leaves 0.4 s later"
         delayed = [ask() for _ in range(3)]
-        assert all(0.4 <= seconds < 1.2 for seconds, _ in delayed), delayed
+        assert all(seconds >= 0.4 for seconds, _ in delayed), delayed
         assert {same for _, same in delayed} == {port}, "it was another connection"
-        assert float(stack.run_in("app2", "python3", "-c", LOCAL)) < 0.4, "loopback or the resolver was delayed"
+        inside = min(float(stack.run_in("app2", "python3", "-c", LOCAL)) for _ in range(4))
+        assert inside < 0.4, "loopback or the resolver was delayed"
 
         stack.must("slow", NODE="app2", DELAY="1")
-        assert 1 <= ask()[0] < 1.8, "a second delay takes the place of the first"
+        assert 1 <= quickest() < 1.4, "a second delay takes the place of the first"
         (helper,) = packets.helpers(stack.settings)
         host = helper.attrs["HostConfig"]
         assert (host["CapDrop"], host["CapAdd"], host["ReadonlyRootfs"]) == (["ALL"], ["NET_ADMIN"], True)
         assert str(helper.name) not in stack.must("ps")
 
         helper.kill()
-        assert ask()[0] < 0.4, "without its helper nothing may be held"
+        assert quickest() < 0.4, "without its helper nothing may be held"
         assert stack.must("heal", NODE="app2").strip() == "app2 is quick again"
-        assert ask()[0] < 0.4
+        assert quickest() < 0.4
         assert not packets.helpers(stack.settings)
 
 

@@ -45,7 +45,7 @@ def squatter(stack: Stack, node: str) -> Iterator[None]:
     stack.must("heal")
 
 
-@pytest.mark.stage(0, 1, 2)
+@pytest.mark.stage(0, 2)
 def test_nginx_sees_the_new_address_of_a_recreated_app_server(stack: Stack, measure: Measure) -> None:
     web1 = stack.node("web1").attrs["State"]["StartedAt"]
     # Asked at web1 itself, for the balancer would go round it.

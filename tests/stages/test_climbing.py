@@ -8,7 +8,7 @@ import uuid
 
 import pytest
 
-from ladder import doctor, images, settings
+from ladder import doctor, door, images, settings
 from ladder.aside import free_port
 from ladder.engine import containers
 from ladder.rungs import render
@@ -17,8 +17,8 @@ from ladder.stages import JOBS, STAGES
 from ladder.wait import wait_until
 from tests.conftest import Measure, Stack
 
-INTERRUPTED_AFTER = (2.0, 6.0)
-"""Seconds into `make up`: while it looks at the machine or builds, and while containers start."""
+INTERRUPTED_AT = ("==> Images", "==> Starting stage 1")
+"""What `make up` says: before it builds, and before containers start; of the second, until the first is made."""
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_up_and_down_the_ladder_keeps_every_message(moving: Stack, measure: Meas
         measure(f"seconds to stage {number} {way.__name__}", round(time.monotonic() - begun, 1))
         moving.is_up(number)
         moving.serves()
-        assert running(moving) == set(STAGES[number].nodes), said
+        assert running(moving) == set(moving.stage.nodes), said
         for text in texts:
             wait_until(lambda text=text: wall(moving, text), within=20, what=f"stage {number} shows {text}")  # type: ignore[misc]
         texts.append(post(moving))
@@ -74,7 +74,7 @@ def test_up_and_down_the_ladder_keeps_every_message(moving: Stack, measure: Meas
 def by_make(stack: Stack, number: int) -> str:
     """The stage by `make up`, which tells the address and what to try next."""
     said = stack.must("up", STAGE=str(number))
-    assert stack.settings.url in said
+    assert door.site(settings.check(stack.settings.raw, STAGES[number].profile)) in said
     assert all(line.split("  ")[0] in said for line in STAGES[number].try_next)
     return said
 
@@ -113,7 +113,7 @@ def test_down_keeps_and_wipe_starts_anew(moving: Stack) -> None:
         assert "<article" in visitor.get("/").text, "the new wall is empty at first sight"
 
 
-@pytest.mark.stage(0, 1)
+@pytest.mark.stage(0, 1, 3)
 def test_plain_compose_speaks_of_the_same_stage(stack: Stack) -> None:
     assert running(stack) == set(stack.stage.nodes)
     assert set(stack.compose("config", "--services").split()) == {*stack.stage.nodes, *JOBS}
@@ -143,8 +143,8 @@ def test_an_interrupted_up_can_simply_be_run_again(moving: Stack) -> None:
     text = post(moving)
     moving.must("down")
 
-    for seconds in INTERRUPTED_AFTER:
-        up = subprocess.Popen(
+    for line in INTERRUPTED_AT:
+        with subprocess.Popen(
             ["make", "--silent", "up", "STAGE=1"],
             cwd=ROOT,
             env=moving.environment,
@@ -153,11 +153,13 @@ def test_an_interrupted_up_can_simply_be_run_again(moving: Stack) -> None:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
-        )
-        with pytest.raises(subprocess.TimeoutExpired):  # else it was up before it could be interrupted
-            up.communicate(timeout=seconds)
-        os.killpg(up.pid, signal.SIGINT)
-        said, _ = up.communicate(timeout=60)
+        ) as up:
+            assert up.stdout
+            assert any(said.startswith(line) for said in up.stdout), f"it never said {line}"
+            if line == INTERRUPTED_AT[-1]:
+                wait_until(lambda: containers(moving.settings), within=60, what="a container is made")
+            os.killpg(up.pid, signal.SIGINT)
+            said = up.stdout.read()
         assert up.returncode != 0
         assert "interrupted" in said
         assert "Traceback" not in said
@@ -165,6 +167,8 @@ def test_an_interrupted_up_can_simply_be_run_again(moving: Stack) -> None:
     moving.must("up", STAGE="1")
     moving.is_up(1)
     assert wall(moving, text)
+    moving.must("up", STAGE="1")
+    assert moving.starts() == moving.since, "Compose found something half made, and made it anew"
 
 
 @pytest.mark.stage(0)
@@ -175,6 +179,7 @@ def test_two_stacks_stand_side_by_side(stack: Stack, measure: Measure) -> None:
     values |= {
         "COMPOSE_PROJECT_NAME": f"{stack.settings.project}-b",
         "HTTP_PORT": str(free_port()),
+        "HTTPS_PORT": str(free_port(udp=True)),
         "DNS_PORT": str(free_port(udp=True)),
     }
     for other in range(number + 1, 255):
@@ -187,7 +192,7 @@ def test_two_stacks_stand_side_by_side(stack: Stack, measure: Measure) -> None:
         assert f"'{each.project}/web'" in rendered
         assert f"'{each.project}/web'" not in foreign
         assert f"{each.subnet_prefix}." not in foreign
-        assert f"'{each.http_port}'" not in foreign
+        assert not any(f"'{port}'" in foreign for port in (each.http_port, each.https_port, each.dns_port))
 
     env_file = ".ladder/test-b.env"
     environment = stack.environment | {key: values[key] for key in values} | {"COMPOSE_ENV_FILES": env_file}

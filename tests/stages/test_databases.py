@@ -1,4 +1,4 @@
-"""The database tier of stage 1: written on the primary, read from the replica, and both say so."""
+"""The database tier: written on the primary, from stage 1 on read from the replica, and both say so."""
 
 import uuid
 
@@ -23,13 +23,19 @@ def test_a_message_is_stored_on_the_primary_and_read_from_the_replica(
     assert posted.headers["X-Served-By"].split(", ")[-1] == primary
     assert stack.sql(primary, query) == [[posted.json()["body"]]]
     wait_until(lambda: stack.sql(replica, query), within=20, what="the replica has it")
-    for _ in range(10):
-        read = visitor.get(f"/api/messages/{posted.json()['id']}")
-        assert read.json()["body"] == posted.json()["body"]
-        assert [s for s in read.headers["X-Served-By"].split(", ") if s.startswith("db")] == [replica]
+
+    def ten_reads() -> list[httpx.Response]:
+        return [visitor.get(f"/api/messages/{posted.json()['id']}") for _ in range(10)]
+
+    def readers(reads: list[httpx.Response]) -> set[str]:
+        return {s for read in reads for s in read.headers["X-Served-By"].split(", ") if s.startswith("db")}
+
+    # One that was late for a moment, as on a busy machine, is not read from until it has been asked again.
+    wait_until(lambda: readers(ten_reads()) == {replica}, within=20, what=f"reads come from {replica}")
+    assert {read.json()["body"] for read in ten_reads()} == {posted.json()["body"]}
 
 
-@pytest.mark.stage(0, 1)
+@pytest.mark.stage(0, 1, 2, 3)
 def test_only_the_primary_can_be_written(stack: Stack) -> None:
     query = "SELECT @@read_only, @@super_read_only"
     expected = {"primary": [["0", "0"]], "replica": [["1", "1"]]}
@@ -38,7 +44,7 @@ def test_only_the_primary_can_be_written(stack: Stack) -> None:
         assert stack.sql(stack.holder(role), query) == expected[role]
 
 
-@pytest.mark.stage(0, 1)
+@pytest.mark.stage(0, 1, 2, 3)
 def test_durability_is_kept_where_it_costs(stack: Stack) -> None:
     query = "SELECT @@sync_binlog, @@innodb_flush_log_at_trx_commit, @@gtid_mode, @@binlog_format"
 
@@ -46,7 +52,7 @@ def test_durability_is_kept_where_it_costs(stack: Stack) -> None:
         assert stack.sql(node, query) == [["1", "1", "ON", "ROW"]]
 
 
-@pytest.mark.stage(0, 1)
+@pytest.mark.stage(0, 1, 2, 3)
 def test_users_have_the_least_they_need(stack: Stack) -> None:
     for node in stack.stage.databases:
         users = {
@@ -63,16 +69,21 @@ def test_users_have_the_least_they_need(stack: Stack) -> None:
             assert "GRANT OPTION" not in said
 
 
-@pytest.mark.stage(0, 1)
+@pytest.mark.stage(0, 1, 2, 3)
 def test_make_replication_says_who_is_what(stack: Stack) -> None:
-    rows = [[cell.strip() for cell in line.split("│")] for line in stack.must("replication").splitlines()]
-    found = {row[1]: row for row in rows if len(row) > 2 and row[1] in stack.stage.databases}
+    def shown() -> dict[str, list[str]]:
+        rows = [[cell.strip() for cell in line.split("│")] for line in stack.must("replication").splitlines()]
+        return {row[1]: row[2:7] for row in rows if len(row) > 2 and row[1] in stack.stage.databases}
 
-    assert set(found) == set(stack.stage.databases)
     primary = stack.holder("primary")
-    assert found[primary][2] == "primary"
-    for node in set(stack.stage.databases) - {primary}:
-        assert found[node][2:7] == ["replica", primary, "yes", "yes", "0"]
+    replicas = set(stack.stage.databases) - {primary}
+    # What is written meanwhile is applied a moment later.
+    wait_until(lambda: all(shown()[node][-1] == "0" for node in replicas), within=20, what="nobody is behind")
+    found = shown()
+    assert set(found) == set(stack.stage.databases)
+    assert found[primary][0] == "primary"
+    for node in replicas:
+        assert found[node][:4] == ["replica", primary, "yes", "yes"]
 
 
 @pytest.mark.stage(0, 1)

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from docker.transport import UnixHTTPAdapter
 from docker.types import IPAMConfig, IPAMPool
 
 from ladder.credentials import FOLDER
 from ladder.engine import client
 from ladder.settings import ROOT
 from ladder.stages import SERVERS, ZONES
-from tests.conftest import Stack
+from tests.conftest import Stack, file_with
 
 
 def refused(stack: Stack, verb: str, **values: str) -> str:
@@ -128,10 +129,35 @@ def test_port_in_use(stack: Stack) -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        for name in ("HTTP_PORT", "DNS_PORT"):
+        for name in ("HTTP_PORT", "HTTPS_PORT", "DNS_PORT"):
             said = refused(stack, "up", STAGE="0", **{name: str(port)})
             assert f"127.0.0.1:{port}" in said
             assert f"{name}=" in said
+
+
+@pytest.mark.stage(2)
+def test_port_of_the_collector_in_use(stack: Stack) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        said = refused(stack, "up", STAGE="2", PROMETHEUS_PORT=str(port))
+    assert f"127.0.0.1:{port}" in said
+    assert "PROMETHEUS_PORT=" in said
+
+
+@pytest.mark.stage(2)
+@pytest.mark.parametrize(
+    ("file", "line"), [("alerts.yml", "      - alert: SiteDown\n"), ("alertmanager.yml", "route:\n")]
+)
+def test_a_broken_file_of_the_monitoring_is_named_and_the_site_goes_on(stack: Stack, file: str, line: str) -> None:
+    indent = " " * (len(line) - len(line.lstrip()) + 2)
+    with file_with(ROOT / "prometheus" / file, line, f"{line}{indent}nonsense: 1\n"):
+        said = " ".join(refused(stack, "up", STAGE="2").split())
+    assert f"ladder: prometheus/{file} is wrong; nothing was changed: " in said
+    assert "field nonsense not found" in said
+    with stack.visitor() as visitor:
+        assert visitor.get("/").status_code == 200
 
 
 @pytest.mark.stage(0)
@@ -203,3 +229,13 @@ def test_another_command_at_work(stack: Stack) -> None:
     assert done.returncode != 0
     assert "`make up` is at work on this stack" in done.stderr
     assert stack.starts() == stack.since
+
+
+def test_the_engine_keeps_a_connection_open_however_many_paths_are_asked() -> None:
+    asked = client().api
+    adapter = asked.get_adapter(asked.base_url)
+    assert isinstance(adapter, UnixHTTPAdapter)
+    first = adapter.get_connection(f"{asked.base_url}/containers/json")
+    for number in range(100):
+        adapter.get_connection(f"{asked.base_url}/containers/{number}/json")
+    assert first.pool is not None

@@ -179,6 +179,54 @@ def test_a_write_that_fails_while_no_primary_appears_is_held(nodes: Nodes, monke
     assert nodes.asked == ["db1"]
 
 
+def handed_over(nodes: Nodes, after: float) -> None:
+    """db1 answers that it is a replica now; db2 is the primary a moment later."""
+    demoted = replace(REPLICA, name="db1", replicating=False)
+    nodes.topology.on_suspect = comes_back(nodes, demoted, REPLICA)
+    promoted = replace(PRIMARY, name="db2")
+    threading.Timer(after, lambda: nodes.topology.set(demoted, promoted)).start()
+
+
+@pytest.mark.parametrize("repeatable", [False, True])
+def test_a_write_waits_while_one_primary_hands_over_to_the_next(nodes: Nodes, repeatable: bool) -> None:
+    """Also one that met the change at its COMMIT: a read-only node has stored nothing."""
+    nodes.fail_commit = [lost(1290)]
+    handed_over(nodes, after=0.3)
+    assert nodes.database.write(work, repeatable=repeatable) == 1
+    assert nodes.asked == ["db1", "db2"]
+
+
+def test_a_write_that_was_held_up_by_a_closing_primary_is_run_again(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "REPEAT_WRITE_WITHIN", -1)
+    nodes.fail["db1"] = [lost(1290)]
+    handed_over(nodes, after=0.1)
+    assert nodes.database.write(work) == 1
+
+
+def test_writes_do_not_wait_for_ever_for_the_next_primary(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wall.topology.HANDOVER_WITHIN", 0.2)
+    nodes.fail["db1"] = [lost(1290)]
+    handed_over(nodes, after=60)
+    begun = time.monotonic()
+    for _ in range(3):  # only the first ones wait: a tier that needs a person must not keep all threads waiting
+        with pytest.raises(WritesHeld):
+            nodes.database.write(work)
+    assert 0.15 < time.monotonic() - begun < 0.4
+
+
+def test_the_pool_of_a_primary_that_was_relieved_is_discarded(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    discarded: list[str] = []
+    for name, engine in nodes.engines.items():
+        monkeypatch.setattr(engine, "dispose", lambda name=name: discarded.append(name))
+    nodes.database.write(work)
+    nodes.topology.set(replace(REPLICA, name="db1"), replace(PRIMARY, name="db2"))
+    for _ in range(2):
+        nodes.database.write(work)
+    assert (nodes.asked, discarded) == (["db1", "db2", "db2"], ["db1"])
+
+
 def test_a_write_that_was_slow_to_fail_is_not_run_again(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "REPEAT_WRITE_WITHIN", -1)
     nodes.fail["db1"] = [lost()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -187,3 +188,27 @@ def test_split_brain_is_logged(
     tier = topology.wait(lambda s: s.settled, 2)
     assert tier.writer is None
     assert "split brain: db1, db2" in caplog.text
+
+
+def test_a_handover_is_awaited_by_asking_often(topology: Topology, probes: dict[str, FakeProbe]) -> None:
+    topology.wait(lambda s: s.settled, 2)
+    probes["db1"].state = replace(REPLICA, name="db1", replicating=False)
+    topology.suspect("db1")
+    assert topology.wait(lambda s: s.handing_over, 2).handing_over
+    probes["db2"].state = replace(PRIMARY, name="db2")
+    assert topology.wait(lambda s: s.writer == "db2", 0.5).writer == "db2"
+
+
+def test_a_dead_primary_hands_nothing_over(topology: Topology, probes: dict[str, FakeProbe]) -> None:
+    topology.wait(lambda s: s.settled, 2)
+    probes["db1"].state = OSError("gone")
+    topology.suspect("db1")
+    tier = topology.wait(lambda s: s.settled and s.writer is None, 2)
+    assert (tier.settled, tier.handing_over) == (True, False)
+
+
+def test_one_node_has_nobody_to_hand_over_to() -> None:
+    tier = replace(snapshot(NodeState("db1", answers=True)), handover_until=math.inf)
+    assert not tier.handing_over
+    both = replace(snapshot(NodeState("db1", answers=True), REPLICA), handover_until=math.inf)
+    assert both.handing_over

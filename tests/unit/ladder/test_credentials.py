@@ -11,7 +11,7 @@ from ladder.errors import UserError
 
 def test_all_are_made_each_another_in_a_closed_folder(tmp_path: Path) -> None:
     folder = tmp_path / "secrets"
-    credentials.ensure(folder)
+    assert credentials.ensure(folder) == list(credentials.NAMES)
     texts = [(folder / name).read_text() for name in credentials.NAMES]
     assert len(set(texts)) == len(credentials.NAMES)
     # MySQL cuts a longer replication password off, and then refuses it.
@@ -23,8 +23,9 @@ def test_what_is_there_stays_and_what_is_missing_comes(tmp_path: Path) -> None:
     credentials.ensure(tmp_path)
     first, second = (tmp_path / name for name in credentials.NAMES[:2])
     kept = first.read_text()
+    assert credentials.ensure(tmp_path) == []
     second.unlink()
-    credentials.ensure(tmp_path)
+    assert credentials.ensure(tmp_path) == [second.name], "servers that have the old one are to be made anew"
     assert first.read_text() == kept
     assert second.exists()
 
@@ -40,13 +41,16 @@ def test_a_damaged_one_is_named_with_its_mend_and_left_alone(tmp_path: Path, dam
     assert path.read_bytes() == damage
 
 
-def test_the_hosts_authorities_are_passed_on_where_the_environment_names_them(
+def test_the_hosts_authorities_are_passed_on_by_its_environment_or_by_its_system(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    bundle, system = tmp_path / "ca.pem", tmp_path / "ca-certificates.crt"
+    monkeypatch.setattr(credentials, "CA_OF_THE_SYSTEM", system)
     for name in credentials.CA_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     assert credentials.host_authorities() == ""
-    bundle = tmp_path / "ca.pem"
+    system.write_text("the system's")
+    assert credentials.host_authorities() == "the system's"
     bundle.write_text("certificates")
     monkeypatch.setenv("PIP_CERT", str(bundle))
     assert credentials.host_authorities() == "certificates"

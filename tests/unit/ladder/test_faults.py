@@ -1,13 +1,14 @@
 """The pure parts of the faults: what is said, whose processes, and the protocol that delays packets."""
 
 import struct
+from types import SimpleNamespace
 
 import pytest
 
-from ladder import delay
+from ladder import delay, deploy, faults, settings
 from ladder.errors import UserError
 from ladder.faults import DAEMONS, FAULTS, LASTING, Order, daemon, descendants, parse
-from ladder.stages import ZONES
+from ladder.stages import JOBS, STAGES, ZONES
 
 
 @pytest.mark.parametrize(
@@ -20,6 +21,9 @@ from ladder.stages import ZONES
         ("partition db2 in", Order("partition", "db2", "in")),
         ("slow app1 0.5", Order("slow", "app1", "0.5")),
         ("slow app1 10", Order("slow", "app1", "10")),
+        ("partition lb standby", Order("partition", "lb", "standby")),
+        ("lose lb", Order("lose", "lb")),
+        ("lose lb 10", Order("lose", "lb", "10")),
         ("power-cut", Order("power-cut")),
         ("deploy", Order("deploy")),
     ],
@@ -64,8 +68,14 @@ def test_an_unknown_way(way: str) -> None:
         parse(f"partition db2 {way}")
 
 
+@pytest.mark.parametrize("percent", ["0", "100", "-1", "1.5", "many", "٣"])
+def test_a_loss_out_of_bounds(percent: str) -> None:
+    with pytest.raises(UserError, match="from 1 to 99"):
+        parse(f"lose lb {percent}")
+
+
 def test_what_lasts_must_be_healed() -> None:
-    assert {"kill", "stop", "pause", "partition", "slow", "wipe", "power-cut"} <= LASTING
+    assert {"kill", "stop", "pause", "partition", "slow", "lose", "wipe", "power-cut"} <= LASTING
     assert not LASTING & {"start", "unpause", "restart", "recreate", "deploy"}
 
 
@@ -108,3 +118,23 @@ def test_messages_have_their_own_length_and_attributes_are_filled_up() -> None:
         assert kind >> 8 == delay.SUBSYSTEM_QUEUE
         assert size % 4 == 0
     assert struct.unpack("!II", delay.release(7)[-8:]) == (delay.ACCEPT, 7)
+
+
+@pytest.mark.parametrize(
+    ("gone", "created"), [((), []), (("migrate",), ["migrate"]), (("db2", "migrate"), ["db2", "migrate"])]
+)
+def test_healing_all_creates_a_job_again_that_somebody_pruned(
+    monkeypatch: pytest.MonkeyPatch, gone: tuple[str, ...], created: list[str]
+) -> None:
+    """It has ended, and `docker container prune` removes what has; without it no stage is whole."""
+    done: list[str] = []
+    there = [node for node in (*STAGES[1].nodes, *JOBS) if node not in gone]
+    boxes = {node: SimpleNamespace(status="running", labels={"com.docker.compose.service": node}) for node in there}
+    monkeypatch.setattr(faults, "containers", lambda _: boxes)
+    monkeypatch.setattr(faults, "compose", lambda _, *words: done.extend(words[len(deploy.CREATE) :]))
+    for module, name in (("packets", "mend"), ("packets", "remove_helpers"), ("rotation", "restore")):
+        monkeypatch.setattr(f"ladder.{module}.{name}", lambda *_: [])
+    monkeypatch.setattr("ladder.marks.put", lambda *_: None)
+    values = settings.check(settings.read(settings.DEFAULTS), "stage1")
+    assert faults.heal(values, STAGES[1]) == [f"{node} is created anew" for node in created]
+    assert done == created

@@ -100,6 +100,14 @@ def test_requests_are_in_the_order_in_which_they_were_due() -> None:
     assert [request.due for request in parse(lines).requests] == [0.01, 1.0, 3.0]
 
 
+def test_numbers_of_the_beginning_may_be_written_as_text() -> None:
+    """A record that other hands wrote: what is computed with is a number all the same."""
+    fields = {**asdict(BEGIN), "reads": "100", "writes": "20.0", "patience": "10"}
+    assert parse([line("begin", **fields)]).begin == BEGIN
+    with pytest.raises(ValueError, match="line 1"):
+        parse([line("begin", **{**fields, "reads": "many"})])
+
+
 def test_a_visitor_that_was_killed_has_told_no_cost() -> None:
     assert parse([line("begin", **asdict(BEGIN))]).cpu is None
 

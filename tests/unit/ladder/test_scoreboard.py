@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 
 from ladder.drills.checker import Stream, Verdict
-from ladder.drills.scoreboard import Result, cell, figure, insert, short, table
+from ladder.drills.promises import PROMISES
+from ladder.drills.scoreboard import KINDS, Result, cell, columns, figure, insert, kind, short, table
 from ladder.errors import UserError
 
 FINE = Stream("read", 2000, 0, 0, gap=0.03, until_healed=False, felt=0.0, p50=0.01, p99=0.02, slowest=0.1)
@@ -15,11 +16,12 @@ WELL = Verdict(FINE, WRITES, (), (), 0, 0, (), 0, redundant=2.14, void="")
 
 
 def result(stage: int = 1, faults: str = "kill web1", kept: bool | None = True, **changes: object) -> Result:
-    return Result(stage, faults, "20261121-060000.jsonl", "abc", dataclasses.replace(WELL, **changes), kept)
+    verdict = dataclasses.replace(WELL, **changes)
+    return Result(stage, faults, "20261121-060000.jsonl", "2026-11-21", "abc1234", "2 cores", verdict, kept)
 
 
 def scoreboard(*results: Result) -> str:
-    return table(results, date="2026-11-21", machine="2 cores", commit="abc1234")
+    return table(results)
 
 
 def test_a_clean_run_is_told_in_a_word() -> None:
@@ -74,14 +76,18 @@ def test_a_broken_promise_is_marked_and_nothing_promised_is_not() -> None:
 def test_a_void_run_counts_for_nothing() -> None:
     void = result(kept=False, void="too busy", reads=DOWN)
     assert cell([void], 1) == "void"
-    assert cell([void, result()], 2) == "🟢 unnoticed<br>back 2.1 s<br>1 of 2 void"
+    assert cell([void, result()], 1) == "🟢 unnoticed<br>back 2.1 s<br>1 of 2 void"
+    assert cell([void, result()], 2).endswith("1 of 2 void<br>runs: 1")
+    text = scoreboard(void, result(), result(faults="deploy"))
+    assert "Runs: 3, of which 1 void, one of each drill." in text
+    assert "<br>runs: " not in text, "the others are not behind one that was run again"
     assert "| `kill web1` | void |" in scoreboard(void)
 
 
 def test_rungs_are_across_and_faults_are_down_by_kind() -> None:
     orders = ("deploy", "kill web1 then kill web2", "kill lb1", "pause web1", "kill web1")
     text = scoreboard(*(result(faults=order) for order in orders), result(stage=0, faults="kill web1"))
-    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith(("| Fault", "| `"))]
     assert rows[0] == ["| Fault", "0 simple", "1 distributed |"]
     assert [row[0] for row in rows[1:]] == [
         "| `kill lb1`",
@@ -92,6 +98,15 @@ def test_rungs_are_across_and_faults_are_down_by_kind() -> None:
     ]
     assert rows[1][1] == "–"
     assert "1 distributed" not in scoreboard(result(stage=0))
+
+
+def test_the_columns_of_a_scoreboard_are_read() -> None:
+    assert columns(scoreboard(result(stage=0), result(stage=3))) == [0, 3]
+    assert columns("# Scoreboard\n") == []
+
+
+def test_every_drill_has_its_place() -> None:
+    assert {kind(fault) for faults in PROMISES.values() for fault in faults} <= {*KINDS}
 
 
 def test_what_was_not_run_is_told_from_what_makes_no_sense() -> None:
@@ -106,8 +121,9 @@ def test_what_was_not_run_is_told_from_what_makes_no_sense() -> None:
 def test_it_says_how_when_and_where_it_was_made() -> None:
     text = scoreboard(result(), result())
     assert "Runs: 2, up to 2 of each drill; figures are the median and, if a tenth above, the worst." in text
-    assert "Made by `make scoreboard` on 2026-11-21" in text
-    assert "commit abc1234; 2 cores." in text
+    assert "| 1 | 2 | 2026-11-21 | abc1234 | 2 cores |" in text
+    later = dataclasses.replace(result(), date="2026-11-22", commit="abc1235")
+    assert "| 1 | 2 | 2026-11-21 to 2026-11-22 | abc1235 | 2 cores |" in scoreboard(result(), later)
     assert "(measuring.md)" in text
     assert "Runs: 1, one of each drill." in scoreboard(result())
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ladder import settings
+from ladder import door, settings
 from ladder.errors import UserError
 
 DEFAULTS = settings.read(settings.DEFAULTS)
@@ -45,7 +45,9 @@ def test_every_value_of_the_example_is_explained() -> None:
         ("COMPOSE_PROJECT_NAME", "../foo"),
         ("LB_ALGORITHM", "random"),
         ("LB_MODE", "active"),
+        ("LB_CLUSTER", "passive"),
         ("DB_MAX_LAG_SECONDS", "-1"),
+        ("DB_WITHOUT_REPLICA", "maybe"),
         ("APP_WORKERS", "0"),
         ("APP_THREADS", "1.5"),
     ],
@@ -67,7 +69,9 @@ def test_two_doors_cannot_share_a_port() -> None:
 
 
 def test_published_everywhere_is_reached_on_loopback() -> None:
-    assert settings.check(DEFAULTS | {"BIND_ADDRESS": "0.0.0.0"}, "").url == "http://127.0.0.1:80"
+    everywhere = DEFAULTS | {"BIND_ADDRESS": "0.0.0.0"}
+    assert door.url(settings.check(everywhere, "")) == "http://127.0.0.1:80"
+    assert door.url(settings.check(everywhere, "stage2")) == "https://127.0.0.1:443"
 
 
 @pytest.fixture

@@ -1,10 +1,14 @@
 """The pure parts of the workbench: names, versions, readings, commands."""
 
 import itertools
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
+from docker.models.containers import Container
 
-from ladder import bench, browser, doctor, engine, images, lock, replication, rungs, settings
+from ladder import bench, browser, debian, doctor, engine, images, lock, replication, rungs, settings
 from ladder.errors import UserError
 from ladder.stages import SERVERS, STAGES, ZONES, stage_of
 from ladder.wait import wait_until
@@ -99,7 +103,11 @@ def test_a_build_step_is_told_once_and_only_if_it_runs() -> None:
 
 
 def test_the_base_images_are_found_in_the_dockerfiles() -> None:
-    assert images.base_images() == {"debian:trixie-slim", "debian:sid-slim"}
+    found = images.base_images()
+    assert {image for image in found if image.startswith("debian:")} == {"debian:trixie-slim", "debian:sid-slim"}
+    # Where no registry answers, Debian's packages have to do for every other one.
+    assert {image.partition(":")[0] for image in found} - {"debian"} == set(debian.PROGRAMS)
+    assert not any(image.endswith(":latest") for image in found)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +147,7 @@ def test_a_rungs_difference_names_what_comes_and_what_is_wired_otherwise() -> No
     }
     assert list(rungs._compare("services", old, new)) == [
         "+ services.web2  like web1, but\n      environment.A: 3",
-        "+ services.lb1\n      networks.edge: ",
+        "+ services.lb1\n      networks: edge",
         "~ services.web1.environment.A: 1 → 2",
     ]
 
@@ -156,3 +164,12 @@ def test_what_changes_alike_is_said_once() -> None:
 def test_the_tests_lock_is_bound_to_what_the_image_has() -> None:
     assert "--constraint=app/requirements.txt" in lock.command("tests")
     assert "--generate-hashes" in lock.command("app")
+
+
+def test_a_container_that_freezes_while_it_is_asked_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "docker").write_text("#!/bin/sh\nexec sleep 60\n")
+    (tmp_path / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert engine.exec_in(cast("Container", SimpleNamespace(id="a")), ["true"], timeout=0.1) is None

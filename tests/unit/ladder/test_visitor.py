@@ -74,9 +74,14 @@ class Visit:
         )
 
     def end(self) -> Record:
-        """Ask it to end; its record."""
-        self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(WITHIN) == 0
+        """Ask it to end, again and again, which must not cut its last words off; its record."""
+
+        def ended() -> bool:
+            self.process.send_signal(signal.SIGTERM)
+            return self.process.poll() is not None
+
+        wait_until(ended, within=WITHIN, what="the visitor ends", every=0.001)
+        assert self.process.returncode == 0
         return load(self._path)
 
 

@@ -30,6 +30,7 @@ def node(
     source: str | None = None,
     writable: bool = False,
     fault: str = "",
+    term: int = 0,
 ) -> Facts:
     return Facts(
         name=name,
@@ -40,6 +41,7 @@ def node(
         source=source,
         has_schema=bool(executed),
         fault=fault,
+        term=term,
     )
 
 
@@ -136,6 +138,26 @@ CASES: dict[str, tuple[Facts, list[Peer], Decision | tuple[type[Decision], str]]
     "empty, a former primary is there": (
         node("db2"), [node("db1", "A:1-9")], (Wait, "db1 has data")),
     "empty by GTID only": (replace(node("db1"), has_schema=True), [Down("db2")], Lead()),
+    # A promotion since
+    "promoted since, and writable": (
+        node("db1", "A:1-9"), [node("db2", "A:1-9,B:1", writable=True, term=1)], Follow("db2")),
+    "promoted since, and both are writable": (
+        PRIMARY, [node("db2", "A:1-9,B:1", writable=True, term=1)], Follow("db2")),
+    "promoted since, and both have written": (
+        node("db1", "A:1-12", writable=True), [node("db2", "A:1-9,B:1", writable=True, term=1)],
+        Clone("db2", "db2 does not have them", discards=gtids("A:10-12"))),
+    "promoted since, and restarting": (
+        PRIMARY, [node("db2", "A:1-9,B:1", term=1)], (Wait, "db2 was promoted after")),
+    "promoted since, and it has less": (
+        node("db1", "A:1-12"), [node("db2", "A:1-9", term=1)], (Wait, "db2 was promoted after")),
+    "promoted itself, the other was writable": (
+        node("db2", "A:1-9,B:1", writable=True, term=1), [PRIMARY],
+        Lead(warning="db1 is writable as well: stop the wrong one")),
+    "promoted itself, the other has more": (
+        node("db2", "A:1-9,B:1", term=1), [node("db1", "A:1-12")], Lead(contested=True)),
+    "promoted itself, and once more the other": (
+        node("db2", "A:1-9,B:1", term=1), [node("db1", "A:1-9,B:1,A:10", term=2)],
+        (Wait, "db1 was promoted after")),
     # Already the primary
     "primary": (PRIMARY, [PAUSED], Lead()),
     "primary, replica ahead by hand": (
@@ -166,6 +188,11 @@ def test_two_writable_peers_need_a_person() -> None:
     assert "db1 and db2" in decision.why
 
 
+def test_of_two_writable_peers_the_one_promoted_last_is_followed() -> None:
+    peers = [PRIMARY, node("db2", "A:1-9,B:1", writable=True, term=1)]
+    assert decide(node("db3", "A:1-5", source="db1"), peers, THREE) == Follow("db2")
+
+
 def test_primary_names_a_second_one() -> None:
     decision = decide(PRIMARY, [node("db2", "A:1-9", writable=True)], ORDER)
     assert isinstance(decision, Lead)
@@ -191,19 +218,19 @@ HISTORIES = ("", "A:1-5", "A:1-9", "A:1-5,B:1")
 
 def _pairs() -> list[tuple[Facts, Facts]]:
     """Every pair of histories and channels that two nodes can have."""
-    left = [node("db1", h, source=s) for h in HISTORIES for s in (None, "db2")]
+    left = [node("db1", h, source=s, term=t) for h in HISTORIES for s in (None, "db2") for t in (0, 1)]
     right = [node("db2", h, received=r, source=s) for h in HISTORIES for s in (None, "db1") for r in ("", "A:1-9")]
     return list(itertools.product(left, right))
 
 
 @pytest.mark.parametrize(("one", "two"), _pairs())
 def test_never_two_primaries_from_one_view(one: Facts, two: Facts) -> None:
-    """Nodes that see each other never both lead, and who leads has all that was executed."""
+    """Nodes that see each other never both lead, and who leads has all that was executed, or was promoted since."""
     first, second = decide(one, [two], ORDER), decide(two, [one], ORDER)
     assert not (isinstance(first, Lead) and isinstance(second, Lead))
     for me, other, decision in ((one, two, first), (two, one, second)):
         if isinstance(decision, Lead):
-            assert me.executed >= other.executed
+            assert me.executed >= other.executed or me.term > other.term
 
 
 @pytest.mark.parametrize(("one", "two"), _pairs())

@@ -44,6 +44,16 @@ def test_bad_nodes(secrets: Path, nodes: str, words: str) -> None:
         Settings.read({"DB_NODES": nodes}, "db1", secrets)
 
 
+def test_how_writes_are_confirmed(secrets: Path) -> None:
+    env = {"DB_NODES": "db1 db2"}
+    found = Settings.read(env, "db1", secrets)
+    assert (found.semi_sync, found.waits) == (False, False)
+    found = Settings.read(env | {"SEMI_SYNC": "on", "DB_WITHOUT_REPLICA": "wait"}, "db1", secrets)
+    assert (found.semi_sync, found.waits) == (True, True)
+    with pytest.raises(SettingsError, match="DB_WITHOUT_REPLICA is 'maybe'; go-on or wait are known"):
+        Settings.read(env | {"DB_WITHOUT_REPLICA": "maybe"}, "db1", secrets)
+
+
 def test_all_faults_at_once(secrets: Path) -> None:
     (secrets / "mysql_app_password").unlink()
     (secrets / "mysql_monitoring_password").write_text("\n")
