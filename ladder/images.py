@@ -2,7 +2,8 @@
 
 import re
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import docker
 
@@ -14,10 +15,10 @@ from ladder.settings import ROOT, Settings
 from ladder.stages import Stage
 
 
-def base_images() -> set[str]:
+def base_images(dockerfiles: Iterable[Path]) -> set[str]:
     """The images that our Dockerfiles begin with, or take a maker's program from."""
     found = set()
-    for dockerfile in (*ROOT.glob("*/Dockerfile"), *ROOT.glob("*/*/Dockerfile")):
+    for dockerfile in dockerfiles:
         found |= set(re.findall(r"^(?:FROM |COPY --from=)([\w./-]+:\S+)", dockerfile.read_text(), re.MULTILINE))
     return found - {grafana_image()}
 
@@ -29,9 +30,11 @@ def grafana_image() -> str:
     return found[1]
 
 
-def ensure_base_images() -> None:
-    """Have every base image: here already, pulled, or made from Debian's packages where nothing can be pulled."""
-    missing = [image for image in sorted(base_images()) if not is_here(image)]
+def ensure_base_images(settings: Settings, stage: Stage) -> None:
+    """Have a stage's base images: here already, pulled, or made from Debian's packages where nothing can be pulled."""
+    builds = [service["build"] for service in rungs.render(settings, stage)["services"].values()]
+    wanted = base_images(Path(build["context"], build["dockerfile"]) for build in builds)
+    missing = [image for image in sorted(wanted) if not is_here(image)]
     unreachable = [image for image in missing if not pull(image)]
     if unreachable:
         note(f"no image registry answers: making {' and '.join(unreachable)} from Debian's packages (about 30 s)")

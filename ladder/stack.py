@@ -54,7 +54,7 @@ def up(settings: Settings, stage: Stage) -> None:
     certificates.check(settings)
 
     step("Images")
-    images.ensure_base_images()
+    images.ensure_base_images(settings, stage)
     settings = boards.settle(settings, stage)
     stage = stage.without(*settings.left_out)
     refuse([finding for finding in doctor.check_ports(settings, stage) if not finding.ok])

@@ -22,7 +22,7 @@ from ladder import certificates, door, faults, pair, replication
 from ladder.drills import record as records
 from ladder.drills import site
 from ladder.drills.checker import RECOVERED, check, sentence
-from ladder.drills.promises import PROMISES, broken, promise
+from ladder.drills.promises import ANYTHING, broken, promise
 from ladder.drills.record import Begin, Record, Stored, line
 from ladder.drills.visitor import PATIENCE
 from ladder.engine import client, containers
@@ -347,13 +347,10 @@ def report(record: Record) -> Iterator[str]:
     if verdict.void:
         raise UserError("this drill has no verdict; say it again")
     stage, means = record.begin.stage, record.begin.means
-    if wrong := list(broken(promise(stage, means), verdict)):
+    promised = promise(stage, means)
+    if wrong := list(broken(promised, verdict)):
         raise UserError(f"stage {stage} does not keep its promise:\n" + "\n".join(f"  {each}" for each in wrong))
-    yield (
-        f"stage {stage} keeps its promise for this"
-        if means in PROMISES.get(stage, {})
-        else "nothing is promised for this"
-    )
+    yield "nothing is promised for this" if promised == ANYTHING else f"stage {stage} keeps its promise for this"
 
 
 def commit() -> str:

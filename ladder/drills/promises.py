@@ -4,10 +4,13 @@ Databases are named by their roles, which move. A promise is broken by a figure 
 because the rung can't: its true figure is measured and shown. Whatever the rung, no write may ever be applied twice.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 from ladder.drills.checker import Verdict
+
+Limit = TypeVar("Limit", int, float)
 
 
 @dataclass(frozen=True)
@@ -122,8 +125,26 @@ PROMISES[3] = {
 
 
 def promise(stage: int, faults: str) -> Promise:
-    """What a stage promises; for a fault that isn't in the table, only that no write is applied twice."""
-    return PROMISES.get(stage, {}).get(faults, ANYTHING)
+    """What a stage promises; for a fault that isn't in the table, only that no write is applied twice.
+
+    For one fault after another, all that each may cost.
+    """
+    found = PROMISES.get(stage, {})
+    parts = [found.get(part, ANYTHING) for part in faults.split(" then ")]
+    return found.get(faults) or Promise(
+        failed_reads=together(sum, [part.failed_reads for part in parts]),
+        failed_writes=together(sum, [part.failed_writes for part in parts]),
+        read_gap=together(max, [part.read_gap for part in parts]),
+        write_gap=together(max, [part.write_gap for part in parts]),
+        felt=together(sum, [part.felt for part in parts]),
+        lost=together(sum, [part.lost for part in parts]),
+    )
+
+
+def together(how: Callable[[list[Limit]], Limit], limits: list[Limit | None]) -> Limit | None:
+    """The limits as one; None as soon as one of them promises nothing."""
+    known = [limit for limit in limits if limit is not None]
+    return how(known) if len(known) == len(limits) else None
 
 
 def broken(promise: Promise, verdict: Verdict) -> Iterator[str]:

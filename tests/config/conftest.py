@@ -34,7 +34,7 @@ def rendered(values: Settings) -> dict[int, Rendered]:
 @pytest.fixture(scope="session")
 def built(values: Settings) -> Iterator[Stage]:
     """The highest stage, with its images built for the checkers to run in."""
-    images.ensure_base_images()
+    images.ensure_base_images(values, STAGES[-1])
     images.build(boards.settle(values, STAGES[-1]), STAGES[-1])
     yield STAGES[-1]
     images.forget(values)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ladder import images
 from ladder.engine import compose_command
 from ladder.rungs import Rendered, difference, render
 from ladder.servers import counted
@@ -250,3 +251,13 @@ def test_a_diff_fits_a_screen(values: Settings) -> None:
     for stage in STAGES[1:]:
         lines = "\n".join(difference(values, stage)).splitlines()
         assert 2 < len(lines) <= 40, "\n".join(lines)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_stage_waits_for_no_base_image_that_only_a_higher_one_has(
+    values: Settings, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(images, "is_here", lambda image: not asked.append(image))
+    images.ensure_base_images(values, STAGES[number])
+    assert asked == ["debian:sid-slim", "debian:trixie-slim"]

@@ -1,7 +1,9 @@
 """The balancer of stage 1: how it shares requests, by each algorithm and mode, and what `make lb` says of it."""
 
+import csv
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -26,6 +28,13 @@ def table(stack: Stack) -> dict[str, list[str]]:
     """The rows of `make lb` by server."""
     rows = [[cell.strip() for cell in line.split("│")][1:] for line in stack.must("lb").splitlines()]
     return {row[0]: row for row in rows if row and row[0].startswith("web")}
+
+
+def in_flight(stack: Stack) -> int:
+    """Requests that wait for a web server's answer."""
+    stat = "echo 'show stat web 4 -1' | socat -t3 - /run/haproxy.sock"
+    rows = csv.DictReader(stack.run_in("lb1", "as-server", "sh", "-c", stat).removeprefix("# ").splitlines())
+    return sum(int(row["scur"]) for row in rows)
 
 
 @pytest.fixture
@@ -94,3 +103,40 @@ def test_health_checks_do_not_ask_the_database(stack: Stack, visitor: httpx.Clie
     assert visitor.get("/login").status_code == 200
     assert {row[1] for row in table(stack).values()} == {"UP"}
     assert visitor.get("/static/style.css").status_code == 200
+
+
+def test_what_it_answers_itself_is_a_document_for_programs_and_a_page_for_people(stack: Stack) -> None:
+    """502 of a web server that ends without an answer, 504 of a silent one, 503 when there is none.
+
+    Unlike a GET, a POST without a key is sent to no other server.
+    """
+    paths = ("/api/messages", "/login")
+    expected = {"/api/messages": "application/problem+json", "/login": "text/html"}
+
+    def post(path: str) -> httpx.Response:
+        with stack.visitor() as visitor:
+            return visitor.post(path, content=b"x")
+
+    stack.broken = True
+    for node in ("web1", "web2"):
+        stack.node(node).pause()
+    with ThreadPoolExecutor() as pool:
+        sent = [pool.submit(post, path) for path in paths for _ in range(4)]  # to both servers, in turn
+        wait_until(lambda: in_flight(stack) == len(sent), within=5, what="all wait for an answer")
+        stack.node("web1").kill(signal="SIGKILL")
+        answers = [each.result() for each in sent]
+    with stack.visitor() as visitor:
+        wait_until(lambda: visitor.get("/").status_code == 503, within=20, what="nobody is left")
+        answers += [visitor.get(path) for path in paths]
+
+    assert {(answer.request.url.path, answer.status_code) for answer in answers} == {
+        (path, status) for path in paths for status in (502, 503, 504)
+    }
+    for answer in answers:
+        assert answer.headers["Content-Type"].split(";")[0] == expected[answer.request.url.path]
+        assert int(answer.headers["Retry-After"]) > 0
+        assert answer.headers["X-Served-By"] == "lb1"
+        if answer.request.url.path == "/login":
+            assert "<h1>" in answer.text
+        else:
+            assert answer.json()["status"] == answer.status_code

@@ -14,6 +14,7 @@ from ladder.stages import SERVERS, STAGES, ZONES, stage_of
 from ladder.wait import wait_until
 
 DEFAULTS = settings.read(settings.DEFAULTS)
+DOCKERFILES = [*settings.ROOT.glob("*/Dockerfile"), *settings.ROOT.glob("*/*/Dockerfile")]
 
 
 @pytest.mark.parametrize("value", ["1", "stage1"])
@@ -103,7 +104,7 @@ def test_a_build_step_is_told_once_and_only_if_it_runs() -> None:
 
 
 def test_the_base_images_are_found_in_the_dockerfiles() -> None:
-    found = images.base_images()
+    found = images.base_images(DOCKERFILES)
     assert {image for image in found if image.startswith("debian:")} == {"debian:trixie-slim", "debian:sid-slim"}
     # Where no registry answers, Debian's packages have to do for every other one.
     assert {image.partition(":")[0] for image in found} - {"debian"} == set(debian.PROGRAMS)

@@ -67,7 +67,7 @@ def test_a_build_that_fails_has_changed_nothing_that_a_running_server_reads(monk
         "receiver.prepare": lambda settings: (settings, secrets),
         "certificates.check": lambda _: None,
         "certificates.ensure": lambda _: changed.append("certificate"),
-        "images.ensure_base_images": lambda: None,
+        "images.ensure_base_images": lambda *_: None,
         "images.build": build,
         "boards.settle": lambda settings, _: settings,
         "keep": lambda *_: changed.append(".env"),
