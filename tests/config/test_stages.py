@@ -258,6 +258,11 @@ def test_a_stage_waits_for_no_base_image_that_only_a_higher_one_has(
     values: Settings, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(images, "is_here", lambda image: not asked.append(image))
+
+    def is_here(image: str) -> bool:
+        asked.append(image)
+        return True
+
+    monkeypatch.setattr(images, "is_here", is_here)
     images.ensure_base_images(values, STAGES[number])
     assert asked == ["debian:sid-slim", "debian:trixie-slim"]
