@@ -10,7 +10,7 @@ import subprocess
 import urllib.request
 import uuid
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,7 +18,19 @@ import httpx
 import pytest
 from docker.models.containers import Container
 
-from ladder import aside, certificates, collector, doctor, door, images, marks, receiver, settings
+from ladder import (
+    aside,
+    certificates,
+    collector,
+    doctor,
+    door,
+    images,
+    marks,
+    promote,
+    receiver,
+    redundancy,
+    settings,
+)
 from ladder.drills import site
 from ladder.drills.checker import Verdict, check
 from ladder.drills.record import Record, load
@@ -90,6 +102,13 @@ def file_with(path: Path, old: str, new: str) -> Iterator[None]:
         yield
     finally:
         path.write_text(kept)
+
+
+def mebibytes(text: str) -> float:
+    """From what `docker stats` prints."""
+    found = re.fullmatch(r"([\d.]+)([KMG]iB)", text)
+    assert found, text
+    return float(found[1]) * {"KiB": 2**-10, "MiB": 1, "GiB": 2**10}[found[2]]
 
 
 @dataclass
@@ -178,6 +197,23 @@ class Stack:
         """A container by its node name."""
         return containers(self.settings)[name]
 
+    def is_whole(self, within: float = 60.0) -> None:
+        """Wait until every server is well, one database is the primary, and the other has all of it.
+
+        Nor is it said on a disk that anything may be missing on the other: whichever dies now, a promotion is let pass.
+        """
+
+        def wrong() -> str:
+            said = (
+                f"{node} was {word} since {since.strip()}"
+                for node in self.stage.databases
+                for word in ("alone", "behind")
+                if (since := promote.kept(self.node(node), word))
+            )
+            return redundancy.missing(self.settings, self.stage) or ", ".join(said)
+
+        wait_until(lambda: not wrong(), within=within, what="the stage is whole", hint=wrong)
+
     def holder(self, role: str) -> str:
         """The one node that has a role now."""
         (name,) = targets(self.settings, role)
@@ -194,6 +230,25 @@ class Stack:
         done = subprocess.run(["docker", "exec", str(self.node(node).id), *command], capture_output=True, text=True)
         assert done.returncode == 0, f"{command} in {node} failed:\n{done.stdout}\n{done.stderr}"
         return done.stdout
+
+    @contextmanager
+    def background(self, node: str, *command: str) -> Iterator[None]:
+        """A command in a container that goes on for as long as the block, or until its input ends."""
+        words = ["docker", "exec", "--interactive", str(self.node(node).id), *command]
+        with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+            try:
+                yield
+            finally:
+                assert process.stdin
+                process.stdin.close()
+                process.wait(timeout=90)
+
+    def memory(self) -> dict[str, float]:
+        """What each container of the stage takes now, in MiB, without what the kernel may drop."""
+        names = {self.node(node).name or "": node for node in self.stage.nodes}
+        words = ["docker", "stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}}", *names]
+        said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+        return {names[line.split()[0]]: mebibytes(line.split()[1]) for line in said.splitlines()}
 
     def sql(self, node: str, query: str) -> list[list[str]]:
         """The rows that a database node gives to its administrator."""
@@ -302,17 +357,23 @@ def author(stack: Stack) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def one_writer(stack: Stack) -> Iterator[None]:
-    """At no moment of the test could an application write to two databases."""
-    with watching(stack.node("app1"), stack.stage.databases) as seen:
+    """At no moment of the test could an application write to two databases, whatever each of its servers reaches."""
+    with ExitStack() as watchers:
+        views = {
+            server: watchers.enter_context(watching(stack.node(server), stack.stage.databases))
+            for server in stack.stage.of("app")
+        }
         yield
-    assert seen["answers"], "no database was writable at any time: the watcher sees nothing"
-    assert not seen["both"], f"two databases could be written, at {seen['both']} of {seen['looks']} looks"
+    for server, seen in views.items():
+        assert seen["answers"], f"{server} could write to no database at any time: the watcher sees nothing"
+        assert not seen["both"], f"{server} could write to two, at {seen['both']} of {seen['looks']} looks"
 
 
 @pytest.fixture
-def traffic(stack: Stack, author: httpx.Client, tmp_path: Path) -> Iterator[Traffic]:
-    """Steady reads and writes through the published port, already flowing."""
-    found = Traffic(stack.settings, author.headers["Authorization"].removeprefix("Bearer "), tmp_path)
+def traffic(stack: Stack, author: httpx.Client, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Traffic]:
+    """Steady reads and writes through the published port, already flowing; at other rates, if a test sets them."""
+    token = author.headers["Authorization"].removeprefix("Bearer ")
+    found = Traffic(stack.settings, token, tmp_path, **getattr(request, "param", {}))
     try:
         yield found
     finally:

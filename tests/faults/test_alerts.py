@@ -1,7 +1,6 @@
 """Every alert fires within a minute when its fault is done to a running stage, is told, and ends when it is healed."""
 
 import struct
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -61,19 +60,6 @@ def firing(stack: Stack) -> set[tuple[str, str]]:
 def _quiet(stack: Stack) -> None:
     """What a test before this one did is over."""
     wait_until(lambda: not alerts.firing(stack.settings), within=90, what="no alert", hint=lambda: str(firing(stack)))
-
-
-@contextmanager
-def background(stack: Stack, node: str, *command: str) -> Iterator[None]:
-    """A command in a container that goes on for as long as the block, or until its input ends."""
-    words = ["docker", "exec", "--interactive", str(stack.node(node).id), *command]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
-        try:
-            yield
-        finally:
-            assert process.stdin
-            process.stdin.close()
-            process.wait(timeout=90)
 
 
 def fire(stack: Stack, measure: Measure, *wrong: tuple[str, str]) -> None:
@@ -154,8 +140,8 @@ def test_a_certificate_near_its_end_hardly_a_connection_left_and_a_server_that_t
 
     stack.must("certificate", RENEW="1", TLS_CERTIFICATE=str(tmp_path / "site.crt"), TLS_KEY=str(tmp_path / "site.key"))
     with (
-        background(stack, "app1", "as-server", "python3", "-c", GREEDY, replica),
-        background(stack, "web1", "as-server", "bash", "-c", knocks),
+        stack.background("app1", "as-server", "python3", "-c", GREEDY, replica),
+        stack.background("web1", "as-server", "bash", "-c", knocks),
     ):
         fire(stack, measure, *wrong)
     stack.must("certificate", RENEW="1")
@@ -173,7 +159,7 @@ def test_a_dead_primary_is_errors_for_those_who_write(stack: Stack, measure: Mea
 @pytest.mark.long
 def test_a_replica_that_falls_behind(stack: Stack, measure: Measure, traffic: Traffic) -> None:
     replica = stack.holder("replica")
-    with background(stack, replica, "mysql", "--unbuffered", "-e", "FLUSH TABLES WITH READ LOCK; SELECT SLEEP(50)"):
+    with stack.background(replica, "mysql", "--unbuffered", "-e", "FLUSH TABLES WITH READ LOCK; SELECT SLEEP(50)"):
         fire(stack, measure, ("ReplicaLagging", replica))
     end(stack, ("ReplicaLagging", replica))
 

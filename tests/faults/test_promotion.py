@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ladder import promote
+from ladder import promote, replication
 from ladder.drills import site
 from ladder.drills.checker import check, sentence
 from ladder.drills.drill import Drill, plan
@@ -21,6 +21,7 @@ from ladder.faults import Order, carry_out
 from ladder.settings import ROOT
 from ladder.wait import wait_until
 from tests.conftest import Measure, Stack, file_with
+from tests.stages.test_promotion import terms
 from tests.traffic import History, Traffic
 from tests.writers import watching
 
@@ -208,6 +209,42 @@ def test_a_candidate_that_is_cut_off_dead_or_broken_is_refused(stack: Stack, tra
     history = traffic.finish()
     assert (stack.holder("primary"), stack.holder("replica")) == (primary, replica)
     assert not history.bad("write"), history.told("write")
+
+
+@pytest.mark.usefixtures("one_writer")
+def test_a_candidate_that_is_behind_is_refused_until_it_has_caught_up(
+    stack: Stack, traffic: Traffic, measure: Measure
+) -> None:
+    """It receives, and confirms, and executes nothing: its tables are locked. No force has writers wait for it."""
+    primary, replica = stack.holder("primary"), stack.holder("replica")
+    most, before = stack.settings.db_max_lag_seconds, terms(stack)
+
+    def behind() -> int:
+        found = replication.ask(stack.node(replica))
+        return (found.seconds_behind if found else 0) or 0
+
+    locked = "{ echo 'FLUSH TABLES WITH READ LOCK;'; cat; } | mysql"
+    with stack.background(replica, "sh", "-c", locked):
+        wait_until(lambda: behind() > most, within=most + 30, what=f"{replica} is more than {most} s behind")
+        for values in ({}, {"FORCE": "1"}):
+            refused = stack.make("promote", **values)
+            assert refused.returncode != 0
+            assert f"{replica} is behind {primary}, " in refused.stderr, refused.stderr
+            assert f"at most {most} s are let pass" in refused.stderr
+        assert writable(stack, primary, replica) == [primary]
+        assert terms(stack) == before
+    begun = time.monotonic()
+    stack.is_whole()
+    measure("seconds until it had caught up", round(time.monotonic() - begun, 1))
+    assert f"{primary} (well) is closed for writing, and follows {replica}" in stack.must("promote")
+    assert writable(stack, primary, replica) == [replica]
+    traffic.more("write", 4)
+    history = traffic.finish()
+
+    measure("history", history.summary())
+    assert not history.bad("read"), history.told("read")
+    assert not history.bad("write"), history.told("write")
+    stack.keeps_promises(traffic.run, history)
 
 
 def lost(stack: Stack, run: str, history: History) -> int:

@@ -3,7 +3,6 @@
 import itertools
 import json
 import re
-import subprocess
 import time
 import urllib.parse
 import urllib.request
@@ -306,18 +305,9 @@ def test_a_stage_without_monitoring_says_so(stack: Stack) -> None:
 
 def test_what_watches_is_small(stack: Stack, measure: Measure) -> None:
     """The whole stage fits in 2 GiB; what watches takes less than a quarter of it."""
-    names = {stack.node(node).name or "": node for node in stack.stage.nodes}
-    words = ["docker", "stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}}", *names]
-    said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-    sizes = {names[line.split()[0]]: mebibytes(line.split()[1]) for line in said.splitlines()}
+    sizes = stack.memory()
     assert set(sizes) == set(stack.stage.nodes)
     watching = sum(sizes[node] for node in stack.stage.nodes if node in MONITORING)
     measure("MiB of all containers, of what watches", (round(sum(sizes.values())), round(watching)))
     assert sum(sizes.values()) <= 2048, sizes
     assert watching < 512, sizes
-
-
-def mebibytes(text: str) -> float:
-    found = re.fullmatch(r"([\d.]+)([KMG]iB)", text)
-    assert found, text
-    return float(found[1]) * {"KiB": 2**-10, "MiB": 1, "GiB": 2**10}[found[2]]
