@@ -27,6 +27,8 @@ from ladder.stages import MONITORING, Stage
 CONNECTIONS = 16
 ROUND_SECONDS = 6
 ROUNDS = 5
+PATIENCE = 10
+"""Seconds until wrk takes a request for lost; more than the 6 s after which HAProxy answers by itself."""
 APP_SERVERS = (1, 2, 4)
 """How many application servers take turns where there can be more than one server has."""
 UNWATCHED = "the same, nobody watching"
@@ -130,7 +132,7 @@ def unwatched(settings: Settings) -> Iterator[None]:
 def pages_a_second(settings: Settings, image: str, way: Way) -> float:
     """One round, from where visitors are or in the network namespace of the server that asks."""
     place = f"container:{containers(settings)[way.at].id}" if way.at else f"{settings.project}_access"
-    words = [f"-c{CONNECTIONS}", "-t1", f"-d{ROUND_SECONDS}s", way.url]
+    words = [f"-c{CONNECTIONS}", "-t1", f"-d{ROUND_SECONDS}s", f"--timeout={PATIENCE}s", way.url]
     try:
         load = client().containers.run(image, words, network_mode=place, detach=True)
     except docker.errors.APIError as error:

@@ -21,6 +21,7 @@ class Facts:
     writable: bool = False  # by clients
     locked: bool = True  # against administrators too
     executed: GtidSet = field(default_factory=GtidSet)
+    owned: GtidSet = field(default_factory=GtidSet)  # being committed; on stage 3 it waits for a replica's word
     purged: GtidSet = field(default_factory=GtidSet)  # executed, no longer in its binary logs
     received: GtidSet = field(default_factory=GtidSet)  # sent by its source, maybe not executed
     source: str | None = None  # whom its replication channel names; None for a former primary
@@ -106,7 +107,7 @@ Decision = Lead | Follow | Clone | Wait
 def decide(me: Facts, peers: Sequence[Peer], order: Sequence[str]) -> Decision:
     """The part `me` should play. `order` is DB_NODES, used only to break ties.
 
-    `me` must have been asked before `peers`: a replica then never seems ahead of its primary.
+    `me` must have been asked before `peers`: a replica then never has what its primary hasn't heard of.
     """
     writable = [p for p in peers if isinstance(p, Facts) and p.writable]
     # Promoted since this node led: whatever this one believes, it is no longer the primary.
@@ -135,7 +136,8 @@ def _stay_primary(rivals: Sequence[Facts]) -> Decision:
 
 
 def _follow(me: Facts, primary: Facts) -> Decision:
-    mine = me.executed - primary.executed
+    # What waits there for the word of a replica (AFTER_SYNC) may be executed here already.
+    mine = me.executed - (primary.executed | primary.owned)
     if me.empty:
         return Clone(primary.name, "this node is empty")
     if mine:

@@ -90,6 +90,7 @@ def facts(name: str, row: Row) -> Facts:
         writable=not row["read_only"],
         locked=bool(row["super_read_only"]),
         executed=GtidSet.parse(row["executed"]),
+        owned=GtidSet.parse(row["owned"]),
         purged=GtidSet.parse(row["purged"]),
         received=GtidSet.parse(row["received"] or ""),
         source=source,

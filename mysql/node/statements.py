@@ -29,9 +29,10 @@ GRANTS: Mapping[str, tuple[str, ...]] = {
     ),
 }
 
-# Everything `Facts` needs, in one round trip.
+# Everything `Facts` needs, in one round trip. What is owned (uuid:number#thread) comes first: then it is executed.
 ASK = """
-SELECT @@GLOBAL.gtid_executed AS executed, @@GLOBAL.gtid_purged AS purged,
+SELECT REGEXP_REPLACE(@@GLOBAL.gtid_owned, '#[0-9]+', '') AS owned,
+       @@GLOBAL.gtid_executed AS executed, @@GLOBAL.gtid_purged AS purged,
        @@GLOBAL.read_only AS read_only, @@GLOBAL.super_read_only AS super_read_only,
        (SELECT COUNT(*) FROM information_schema.schemata WHERE schema_name = %s) AS has_schema,
        (SELECT COALESCE(MAX(term), 0) FROM tier.promotions) AS term,

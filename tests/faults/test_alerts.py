@@ -164,17 +164,16 @@ def test_a_replica_that_falls_behind(stack: Stack, measure: Measure, traffic: Tr
     end(stack, ("ReplicaLagging", replica))
 
 
-def test_two_that_accept_writes(stack: Stack, measure: Measure) -> None:
+@contextmanager
+def opened(stack: Stack, replica: str) -> Iterator[None]:
     """Somebody opens the replica by hand, while the node's controller, which would close it again, is frozen."""
-    replica = stack.holder("replica")
     stack.node(replica).kill(signal="SIGSTOP")
     stack.run_in(replica, "mysql", "-e", "SET GLOBAL read_only = OFF")
     try:
-        fire(stack, measure, ("TwoPrimaries", ""))
+        yield
     finally:
         stack.run_in(replica, "mysql", "-e", "SET GLOBAL super_read_only = ON")
         stack.node(replica).kill(signal="SIGCONT")
-    end(stack, ("TwoPrimaries", ""))
 
 
 @pytest.mark.long
@@ -236,12 +235,13 @@ def two_of_a_name(stack: Stack) -> Iterator[None]:
         thread.join()
 
 
-def test_a_rule_that_fails_and_a_dead_collector(stack: Stack, measure: Measure) -> None:
-    """The first the collector tells; of the second only the pager can, who hears it no more. The collector, started
+def test_two_that_accept_writes_a_rule_that_fails_and_a_dead_collector(stack: Stack, measure: Measure) -> None:
+    """The first two the collector tells; of the last only the pager can, who hears it no more. The collector, started
     anew, has counted no failure.
     """
-    with two_of_a_name(stack):
-        fire(stack, measure, ("RulesFail", "prometheus"))
+    told_by_it = ("TwoPrimaries", ""), ("RulesFail", "prometheus")
+    with opened(stack, stack.holder("replica")), two_of_a_name(stack):
+        fire(stack, measure, *told_by_it)
 
     begun = time.monotonic()
     stack.must("kill", NODE="prometheus")
@@ -255,7 +255,7 @@ def test_a_rule_that_fails_and_a_dead_collector(stack: Stack, measure: Measure) 
     assert "│ firing │ Watchdog" in said
 
     stack.must("heal")
-    end(stack, wrong, ("RulesFail", "prometheus"))
+    end(stack, wrong, *told_by_it)
 
 
 def test_a_healthy_stage_under_load_is_quiet(stack: Stack, traffic: Traffic) -> None:

@@ -77,6 +77,11 @@ CASES: dict[str, tuple[Facts, list[Peer], Decision | tuple[type[Decision], str]]
     ),
     "ahead": (node("db2", "A:1-12,B:4"), [PRIMARY],
               Clone("db1", "db1 does not have them", discards=gtids("A:10-12,B:4"))),
+    "ahead by what the primary waits to be told of": (
+        node("db2", "A:1-11", source="db1"), [replace(PRIMARY, owned=gtids("A:10-11"))], Follow("db1")),
+    "ahead by more than that": (
+        node("db2", "A:1-12", source="db1"), [replace(PRIMARY, owned=gtids("A:10-11"))],
+        Clone("db1", "db1 does not have them", discards=gtids("A:12"))),
     "thread lost for good": (
         node("db2", "A:1-5", source="db1", fault="logs purged"), [PRIMARY], (Clone, "logs purged")),
     "a fault of an earlier source": (

@@ -13,6 +13,7 @@ from node.peers import facts, on_network, silence
 
 U = "aaaaaaaa-0000-0000-0000-000000000001"
 ROW: dict[str, Any] = {
+    "owned": "",
     "executed": f"{U}:1-9",
     "purged": "",
     "read_only": 1,
@@ -40,7 +41,8 @@ def test_a_replica() -> None:
 
 
 def test_a_primary_without_channel() -> None:
-    found = facts("db1", {**ROW, **NO_CHANNEL, "read_only": 0})
+    found = facts("db1", {**ROW, **NO_CHANNEL, "read_only": 0, "owned": f"{U}:10:11"})
+    assert len(found.owned) == 2
     assert found.writable
     assert found.source is None
     assert not found.applying
