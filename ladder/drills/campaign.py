@@ -18,6 +18,8 @@ RECORDS = ROOT / ".ladder/scoreboard"
 READS, WRITES = 50.0, 10.0
 """A second; half of a drill's usual ones, with which stage 3 fills two cores: what is too much for the machine is not
 to count as the fault's doing."""
+SECONDS = 8.0
+"""How long a fault lasts here: longer than the 6 s after which the balancer gives a silent server up."""
 
 
 def run(runs: int, stages: Collection[int], step: Callable[[str], None], say: Callable[[str], None]) -> None:
@@ -41,7 +43,8 @@ def run(runs: int, stages: Collection[int], step: Callable[[str], None], say: Ca
             for stage, fault in wanted:
                 step(f"stage {stage}: {fault}")
                 try:
-                    path = drill.conduct(ready(stage), drill.plan(fault, reads=READS, writes=WRITES), say, RECORDS)
+                    plan = drill.plan(fault, SECONDS, READS, WRITES)
+                    path = drill.conduct(ready(stage), plan, say, RECORDS)
                 except UserError as error:
                     refused.append(f"  stage {stage}, {fault}: {error}")
                     say(str(error))
