@@ -214,5 +214,5 @@ def test_a_request_that_never_ends_is_given_up(stack: Stack, measure: Measure, s
 
     measure("seconds until it is given up", round(time.monotonic() - begun, 1))
     assert not answer or answer.split()[1] in (b"400", b"401", b"408"), answer
-    if started.startswith(b"POST /api/"):
+    if stack.stage.balancers and started.startswith(b"POST /api/"):  # nginx, on stage 0, just closes
         assert b"\r\ncontent-type: application/problem+json\r\n" in answer.lower(), answer
