@@ -132,7 +132,11 @@ def hand_over(settings: Settings, chosen: Database, others: list[Database], term
             apart.append((node, had))
         after = ",".join(filter(None, (after, had)))
     for node, had in apart:
-        if missing := waits_for(chosen, had):
+        missing = waits_for(chosen, had)
+        if missing is None:
+            silent = f"{chosen.name} does not say what it has got from {node.name}"
+            raise UserError(f"{silent}. {go_back(settings, chosen, others, term + 1)}")
+        if missing:
             bring_over(node, chosen, missing)
             yield f"what {chosen.name} did not get from {node.name} is brought over: {missing}"
     if tell(chosen, "order", str(TAKES_OVER_WITHIN), order, *filter(None, [after])) is None:
@@ -317,6 +321,7 @@ def fence(node: Database, order: str) -> tuple[str, str]:
         if node.container.status != "exited":
             node.container.kill(signal="SIGKILL")
             node.container.wait(timeout=10)
+            node.container.reload()  # from now on its state is dead, and its disk is asked
             said += " is killed, and"
         mark(node.container, order)
     except (docker.errors.APIError, OSError) as error:
@@ -343,15 +348,15 @@ def tell(node: Database, *words: str) -> str | None:
     return None if said is None else "".join(said.split())
 
 
-def waits_for(chosen: Database, had: str) -> str:
-    """Those of another's transactions that have not arrived in time."""
+def waits_for(chosen: Database, had: str) -> str | None:
+    """Those of another's transactions that have not arrived in time; None if the candidate doesn't say."""
     assert chosen.container
     deadline = time.monotonic() + ARRIVES_WITHIN
     while True:
         ask = ["mysql", "-NBe", f"SELECT GTID_SUBTRACT('{had}', @@gtid_executed)"]
         said = exec_in(chosen.container, ask, timeout=ENGINE_WITHIN)
-        missing = "".join((said or "").replace(r"\n", "").split())
-        if not missing or time.monotonic() > deadline:
+        missing = None if said is None else "".join(said.replace(r"\n", "").split())
+        if missing == "" or time.monotonic() > deadline:
             return missing
         time.sleep(0.1)
 

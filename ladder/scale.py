@@ -57,7 +57,8 @@ def refuse(settings: Settings, stage: Stage, words: str) -> None:
             f"{', '.join(new)} may use {needed / 2**30:.1f} GiB, and this machine has {free / 2**30:.1f} GiB left; "
             "nothing was changed"
         )
-    each = settings.app_workers * (settings.app_threads + 1)
+    # Of each worker: a pool for reading, one for writing, and who asks for roles (app/wall/database.py).
+    each = settings.app_workers * (2 * settings.app_threads + 1)
     if (asked := counts.get("app", 0) * each) > (most := connections()):
         raise UserError(
             f"APP={counts['app']} could open {asked} connections to a database, which takes {most} "

@@ -147,6 +147,7 @@ def keep(settings: Settings, profile: str) -> None:
     """Write the stage, and every value that isn't the default, to .env: `docker compose ps` shall speak of the same."""
     path = env_file()
     path.touch()
+    path.chmod(0o600)  # a URL of the user's may hold a token
     defaults, present = read(DEFAULTS), read(path)
     for key, value in {**settings.raw, STAGE_KEY: profile}.items():
         if present.get(key, defaults.get(key)) != value:

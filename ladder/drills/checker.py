@@ -52,6 +52,8 @@ class Stream:
     p99: float
     slowest: float
     """Latencies, of all but the failed: a quick refusal is no quick answer. One given up counts with its wait."""
+    down_at_end: bool = False
+    """It was down, and no three successes came any more."""
 
     @property
     def bad(self) -> int:
@@ -78,7 +80,8 @@ class Verdict:
     back: int
     """Reads that went back in time: shown an older newest message than a read that had ended before they left."""
     redundant: float | None
-    """Seconds from the end of the last healing until every server was healthy and every replica had caught up."""
+    """Seconds from the end of the last healing until every server was healthy and every replica had caught up; None if
+    they never were, or were not after an earlier healing, when the next fault came."""
     void: str
     """Why there is no verdict; "" when there is one."""
 
@@ -101,7 +104,7 @@ def check(record: Record) -> Verdict:
         refused_but_stored=sum(write.text in held for write in record.of("write", "failed")),
         differing=differing(record, truth) if truth else (),
         back=went_back(record.of("read", "ok")),
-        redundant=next((at - last_act(record) for at in reversed(record.redundant) if at >= last_act(record)), None),
+        redundant=redundant(record),
         void=void(record, truth),
     )
 
@@ -125,6 +128,7 @@ def felt_by(record: Record, kind: str) -> Stream:
         p50=quantile(latencies, 0.5),
         p99=quantile(latencies, 0.99),
         slowest=quantile(latencies, 1.0),
+        down_at_end=any(outage.end is None for outage in outages),
     )
 
 
@@ -204,6 +208,16 @@ def went_back(reads: Sequence[Request]) -> int:
         seen.append(max(newest, seen[-1] if seen else 0))
     before = ((read, bisect.bisect_left(moments, read.sent)) for read in reads)
     return sum(index > 0 and read.newest < seen[index - 1] for read, index in before)
+
+
+def redundant(record: Record) -> float | None:
+    """When everything was back after the last healing, in seconds; see Verdict."""
+    for heal in record.heals[:-1]:
+        following = min((fault.at for fault in record.faults if fault.at >= heal.done), default=record.end)
+        if not any(heal.done <= at <= following for at in record.redundant):
+            return None
+    last = last_act(record)
+    return next((at - last for at in reversed(record.redundant) if at >= last), None)
 
 
 def last_act(record: Record) -> float:

@@ -209,7 +209,6 @@ class Drill:
             run=self._run,
             stage=self._stage.number,
             faults=str(self._plan),
-            means=self._in_roles(str(self._plan)),
             reads=self._plan.reads,
             writes=self._plan.writes,
             patience=PATIENCE,
@@ -258,6 +257,7 @@ class Drill:
             raise UserError(f"nothing was broken: before that, {why}; see: make ps") from error
 
     def _break(self, phase: tuple[faults.Order, ...]) -> None:
+        self._tell("phase", means=self._in_roles(" and ".join(map(str, phase))))
         for number, order in enumerate(phase):
             if number:
                 self._last(SPACING)
@@ -346,7 +346,7 @@ def report(record: Record) -> Iterator[str]:
     yield sentence(verdict)
     if verdict.void:
         raise UserError("this drill has no verdict; say it again")
-    stage, means = record.begin.stage, record.begin.means
+    stage, means = record.begin.stage, record.means
     promised = promise(stage, means)
     if wrong := list(broken(promised, verdict)):
         raise UserError(f"stage {stage} does not keep its promise:\n" + "\n".join(f"  {each}" for each in wrong))

@@ -62,7 +62,7 @@ class Mark:
 def draw(record: Record, verdict: Verdict) -> str:
     """The whole page."""
     begin = record.begin
-    means = f" ({begin.means})" if begin.means not in ("", begin.faults) else ""
+    means = f" ({record.means})" if record.means != begin.faults else ""
     about = " · ".join(filter(None, (f"{begin.started[:16].replace('T', ' ')} UTC", begin.machine, begin.commit)))
     return PAGE.format(
         title=escape(f"{begin.faults}{means} – stage {begin.stage}, {stage_of(str(begin.stage)).title}"),

@@ -165,7 +165,9 @@ def broken(promise: Promise, verdict: Verdict) -> Iterator[str]:
         ("acknowledged writes lost", len(verdict.lost), promise.lost),
         ("writes applied twice", len(verdict.twice), 0),
         ("nodes that differ from the primary", len(verdict.differing), 0),
-        ("things missing at the end", int(verdict.redundant is None), 0),
+        ("things missing after a healing", int(verdict.redundant is None), 0),
+        ("reads down at the end", int(verdict.reads.down_at_end), 0),
+        ("writes down at the end", int(verdict.writes.down_at_end), 0),
     )
     for name, figure, limit in figures:
         if limit is not None and figure > limit:

@@ -43,8 +43,6 @@ class Begin:
     """Seconds until a visitor goes away."""
     started: str
     """By the clock on the wall, ISO 8601 in UTC."""
-    means: str = ""
-    """The faults with the role of every database that is named: "kill db2" may mean "kill replica"."""
     commit: str = ""
     machine: str = ""
 
@@ -119,10 +117,17 @@ class Record:
     stored: tuple[Stored, ...] = ()
     cpu: float | None = field(default=None)
     """None: the visitor did not end as it should."""
+    phases: tuple[str, ...] = ()
+    """What was to be done, each time, with the role that every database and balancer that is named had then."""
 
     def of(self, kind: str, *outcomes: str) -> list[Request]:
         """The requests of a kind, and of some outcomes if any are given."""
         return [r for r in self.requests if r.kind == kind and (not outcomes or r.outcome in outcomes)]
+
+    @property
+    def means(self) -> str:
+        """All faults, in roles: "kill db2" may mean "kill replica". As they were named, if none was done."""
+        return " then ".join(self.phases) or self.begin.faults
 
     @cached_property
     def end(self) -> float:
@@ -180,6 +185,7 @@ def parse(lines: Iterable[str]) -> Record:
         requests=tuple(sorted(events["request"], key=lambda each: each.due)),
         faults=tuple(events["fault"]),
         heals=tuple(events["heal"]),
+        phases=tuple(events["phase"]),
         redundant=tuple(events["redundant"]),
         stored=tuple(events["stored"]),
         cpu=next(iter(events["visitor"]), None),
@@ -223,6 +229,7 @@ EVENTS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "request": request,
     "fault": moment,
     "heal": moment,
+    "phase": lambda fields: fields["means"],
     "redundant": lambda fields: fields["at"],
     "visitor": lambda fields: fields["cpu"],
     "stored": stored,

@@ -138,6 +138,8 @@ class Controller:
         except pymysql.MySQLError:
             # Whoever waits must not be told that all is well: only this node has it.
             self.server.disconnect(statements.WRITERS)
+            if self.settings.semi_sync:
+                self.confirmation.note()  # until it is closed, somebody may come back and write here alone
             self._stop_waiting()
             self.server.execute(statements.close_for_writing())
         self.server.disconnect(statements.IN_TRANSACTION)
@@ -226,7 +228,7 @@ class Controller:
         """Take back what was said of this node's disk, once the source has all of it, and it all that it owes."""
         self.orders.note_alone(False)  # otherwise it would have been filled by a clone
         if self.orders.behind:
-            self._owed = self._owed or source.executed
+            self._owed = self._owed or source.executed | source.owned
             if me.known >= self._owed:
                 self.orders.note_behind(False)
 
@@ -298,7 +300,9 @@ def log(name: str, text: str) -> None:
 
 def _has_all(me: Facts, peer: Peer) -> bool:
     """A replica of this node that is connected and has everything."""
-    return isinstance(peer, Facts) and peer.source == me.name and peer.connected and peer.executed >= me.executed
+    if not isinstance(peer, Facts) or peer.source != me.name or not peer.connected:
+        return False
+    return peer.executed >= (me.executed | me.owned)  # what is being committed may have been let go alone
 
 
 def _message(error: Exception) -> str:

@@ -33,7 +33,7 @@ def waiting(stack: Stack) -> Iterator[None]:
     [("kill", {}), ("partition", {"WAY": "out"})],
     ids=["the replica is dead", "what the replica says is lost"],
 )
-# Each write that waits keeps a connection to the primary, of 120, although its visitor has gone: so few of them.
+# Each write that waits keeps a connection to the primary, of 220, although its visitor has gone: so few of them.
 @pytest.mark.parametrize("traffic", [{"writes": 2.0}], indirect=True, ids=["2 writes a second"])
 def test_writing_waits_for_the_replica_and_reading_does_not(
     stack: Stack, waiting: None, traffic: Traffic, measure: Measure, verb: str, values: dict[str, str]

@@ -120,7 +120,7 @@ def test_what_it_answers_itself_is_a_document_for_programs_and_a_page_for_people
     stack.broken = True
     for node in ("web1", "web2"):
         stack.node(node).pause()
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(8) as pool:
         sent = [pool.submit(post, path) for path in paths for _ in range(4)]  # to both servers, in turn
         wait_until(lambda: in_flight(stack) == len(sent), within=5, what="all wait for an answer")
         stack.node("web1").kill(signal="SIGKILL")

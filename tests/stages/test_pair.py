@@ -225,7 +225,7 @@ def test_of_two_that_work_the_loss_of_either_is_half_of_the_visitors(
 ) -> None:
     """For as long as the address takes to move; and what is under way when it goes home."""
     record, verdict = drilled(fault)
-    assert record.begin.means == "kill lb"
+    assert record.means == "kill lb"
     measure(fault, verdict.streams)
     assert verdict.reads.until_healed is False
 

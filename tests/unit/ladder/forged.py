@@ -94,6 +94,7 @@ def messages(*, without: int = -1, extra: dict[int, str] | None = None) -> dict[
 def lines_of(record: Record) -> list[str]:
     """A record as visitor and drill write it."""
     lines = [line("begin", **asdict(record.begin)), *map(request_line, record.requests)]
+    lines += [line("phase", means=means) for means in record.phases]
     lines += [line("fault", **asdict(fault)) for fault in record.faults]
     lines += [line("heal", **asdict(heal)) for heal in record.heals]
     lines += [line("redundant", at=at) for at in record.redundant]

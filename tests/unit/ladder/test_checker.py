@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from ladder.drills.checker import check, quantile, sentence
-from ladder.drills.promises import ANYTHING, UNNOTICED, broken
+from ladder.drills.promises import ANYTHING, NOTHING_LOST, UNNOTICED, broken
 from ladder.drills.record import Moment, Record
 from tests.unit.ladder.forged import FAULT, TWO_FAULTS, clean, failing, holding, messages, reads, spoil, text
 
@@ -26,7 +26,7 @@ def changed(record: Record) -> dict[str, object]:
 
 
 def test_a_clean_record_is_green_in_every_figure() -> None:
-    stream = {"failed": 0, "unknown": 0, "until_healed": False, "felt": 0.0}
+    stream = {"failed": 0, "unknown": 0, "until_healed": False, "felt": 0.0, "down_at_end": False}
     read = stream | {"kind": "read", "sent": 300, "gap": 0.1, "p50": 0.01, "p99": 0.01, "slowest": 0.01}
     write = stream | {"kind": "write", "sent": 60, "gap": 0.5, "p50": 0.02, "p99": 0.02, "slowest": 0.02}
     verdict = check(clean())
@@ -114,13 +114,15 @@ def test_three_successes_end_an_outage() -> None:
 
 
 def test_an_outage_that_never_ends_lasts_to_the_end_of_the_record() -> None:
+    record = failing(*range(60, 300))
     expected = {"reads.failed": 240, "reads.gap": 24.0, "reads.felt": 24.0, "reads.until_healed": True}
-    assert changed(failing(*range(60, 300))) == expected
+    assert changed(record) == expected | {"reads.down_at_end": True}
+    assert list(broken(NOTHING_LOST, check(record))) == ["reads down at the end: 1, promised at most 0"]
 
 
 def test_two_successes_at_the_very_end_are_no_recovery() -> None:
     expected = {"reads.failed": 238, "reads.gap": 24.0, "reads.felt": 23.8, "reads.until_healed": True}
-    assert changed(failing(*range(60, 298))) == expected
+    assert changed(failing(*range(60, 298))) == expected | {"reads.down_at_end": True}
 
 
 def test_failures_at_the_very_beginning_count_from_the_first() -> None:
@@ -331,6 +333,11 @@ def test_redundancy_counts_from_the_end_of_the_last_healing(moments: tuple[float
 
 def test_redundancy_between_two_faults_is_not_redundancy_at_the_end() -> None:
     record = replace(clean(), **(TWO_FAULTS | {"redundant": (12.0,)}))
+    assert changed(record) == {"redundant": None}
+
+
+def test_a_second_fault_before_all_is_back_from_the_first_has_no_redundancy() -> None:
+    record = replace(clean(), **(TWO_FAULTS | {"redundant": (20.0,)}))
     assert changed(record) == {"redundant": None}
 
 

@@ -30,14 +30,16 @@ class Box:
 
     def __init__(self, status: str = "running", **files: str) -> None:
         self.status, self.files = status, files
+        self.now = status
         self.done: list[str] = []
 
     def reload(self) -> None:
-        """Nothing is cached."""
+        """Until then, the status is what it was."""
+        self.status = self.now
 
     def kill(self, signal: str) -> None:
         self.done.append(signal)
-        self.status = "exited"
+        self.now = "exited"
 
     def wait(self, timeout: float) -> None:
         """It is dead at once."""
@@ -333,6 +335,25 @@ def test_a_primary_that_does_not_obey_is_no_excuse_for_a_candidate_that_forgot(m
     monkeypatch.setattr(promote, "tell", lambda *_: None)
     with pytest.raises(UserError, match=r"db2 was started at now.*\ndb1 did not obey, and is down"):
         promoted(monkeypatch, node("db1", PRIMARY, Box()), node("db2", REPLICA, Box(behind="now")))
+
+
+def test_what_a_primary_that_does_not_obey_had_acknowledged_alone_is_not_passed_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As long as it runs it is asked; once it is killed, its disk."""
+    monkeypatch.setattr(promote, "tell", lambda *_: None)
+    with pytest.raises(UserError, match=r"db1 was alone since now.*\ndb1 did not obey, and is down"):
+        promoted(monkeypatch, node("db1", PRIMARY, Box(alone="now")), node("db2", REPLICA, Box()))
+
+
+def test_a_candidate_that_does_not_say_what_it_has_does_not_lead(
+    monkeypatch: pytest.MonkeyPatch, told: list[str]
+) -> None:
+    monkeypatch.setattr(promote, "ARRIVES_WITHIN", 0)
+    monkeypatch.setattr(promote, "exec_in", lambda *_, **__: None)
+    with pytest.raises(UserError, match=r"db2 does not say what it has got from db1\. .*No node is the primary"):
+        promoted(monkeypatch, replace(DB1, reached=False), DB2)
+    assert told == ["db1: order 8 db2 1", "db2: withdraw"]
 
 
 def test_it_is_of_stage_3(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,9 +23,7 @@ from ladder.drills.record import (
 from ladder.errors import UserError
 from tests.unit.ladder.forged import lines_of
 
-BEGIN = Begin(
-    "0123456789ab", 1, "kill web1", 100.0, 20.0, 10.0, "2026-01-01T00:00:00+00:00", "kill web1", "abc", "2 cores"
-)
+BEGIN = Begin("0123456789ab", 1, "kill web1", 100.0, 20.0, 10.0, "2026-01-01T00:00:00+00:00", "abc", "2 cores")
 READ = Request("read", 0.01, 0.0102, 0.0123, "ok", "kept", 200, "lb1, web1, app1, db2", newest=7)
 WRITE = Request("write", 0.05, 0.0501, 10.05, "unknown", "new", text="0123456789ab 1", said="TimeoutError: ")
 
@@ -59,6 +57,7 @@ def some(chance: random.Random) -> Record:
         tuple(time() for _ in range(chance.randrange(3))),
         tuple(stored() for _ in range(chance.randrange(3))),
         chance.choice([None, 0.0, time()]),
+        tuple(word() for _ in range(chance.randrange(3))),
     )
 
 
@@ -84,6 +83,15 @@ def test_what_one_request_leaves_empty_is_not_written() -> None:
         "served_by": "lb1, web1, app1, db2",
         "newest": 7,
     }
+
+
+def test_the_roles_of_each_phase_are_those_of_its_time() -> None:
+    """By then a promotion may have changed them."""
+    begin = line("begin", **asdict(replace(BEGIN, faults="promote then kill db1")))
+    assert parse([begin]).means == "promote then kill db1"
+    assert parse([begin, *(line("phase", means=means) for means in ("promote", "kill replica"))]).means == (
+        "promote then kill replica"
+    )
 
 
 def test_times_are_written_to_a_tenth_of_a_millisecond() -> None:

@@ -64,7 +64,7 @@ def test_the_written_file_says_what_the_one_of_the_checkout_says_for_two_of_each
 
 
 def test_a_database_takes_the_connections_of_six_usual_application_servers() -> None:
-    assert scale.connections() // (2 * (8 + 1)) == 6
+    assert scale.connections() // (2 * (2 * 8 + 1)) == 6
 
 
 STATES = """1

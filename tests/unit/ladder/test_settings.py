@@ -103,6 +103,7 @@ def test_up_keeps_the_stage_and_what_was_set_and_the_users_own_lines(env_file: P
         "LB_MODE": "active-passive",
         settings.STAGE_KEY: "stage1",
     }
+    assert env_file.stat().st_mode & 0o777 == 0o600, "a URL may hold a token"
 
 
 def test_a_value_set_back_to_its_default_is_kept_too(env_file: Path) -> None:

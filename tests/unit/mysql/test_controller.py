@@ -218,16 +218,21 @@ def test_a_primary_ordered_to_follow_closes_first_and_answers_with_what_it_has(m
     assert not any("read_only = OFF" in sql for sql in node.server.done)
 
 
-def test_commits_that_wait_for_a_replica_in_vain_do_not_keep_a_primary_open(make: Callable[..., Node]) -> None:
-    """Whoever waits is disconnected before the commit is let go: nobody is told that it is safe."""
+def test_commits_that_wait_for_a_replica_in_vain_do_not_keep_a_primary_open(
+    make: Callable[..., Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits is disconnected before the commit is let go: nobody is told that it is safe.
+
+    Should somebody come back and write meanwhile, the word of it is on the disk first.
+    """
     node = make(PRIMARY, Down("db2"), semi_sync=True)
+    monkeypatch.setattr(node.controller.confirmation, "note", lambda: node.server.done.append("note"))
     give(node, FOLLOW)
     node.server.refuses = CLOSES
     node.round()
     done = node.server.done
-    assert (
-        done.index("disconnect all") < done.index("SET GLOBAL rpl_semi_sync_source_enabled = OFF") < done.index(CLOSES)
-    )
+    lets_go = done.index("SET GLOBAL rpl_semi_sync_source_enabled = OFF")
+    assert done.index("disconnect all") < done.index("note") < lets_go < done.index(CLOSES)
     assert answer(node) == str(NINE)
 
 
