@@ -1,7 +1,10 @@
 """The address of two balancers under faults: it moves when it has to, in time, and never for nothing."""
 
+import resource
+import socket
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from ladder.drills.drill import Drill, plan
 from ladder.drills.promises import PROMISES, broken
 from ladder.wait import wait_until
 from tests.conftest import Drilled, Measure, Stack
+from tests.stages.test_balancer import sessions
 from tests.stages.test_pair import settled
 from tests.traffic import Traffic
 
@@ -75,6 +79,38 @@ def test_the_address_stays_under_load(stack: Stack, traffic: Traffic) -> None:
     history = traffic.finish()
     assert not history.bad("read"), history.told("read")
     assert moves(stack) == before
+
+
+@LONG
+def test_visitors_who_fill_a_balancer_do_not_take_the_address_from_it(stack: Stack, measure: Measure) -> None:
+    """Each keeps a connection that he has no more use for. Whoever asks whether the balancer is well is let in."""
+    holder, before = stack.holder("lb"), moves(stack)
+    wait_until(lambda: settled(stack), within=20, what="the holder has seen the other well")
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 8192), most))
+    door, seen = (stack.settings.address, stack.settings.http_port), 0
+    with ExitStack() as visitors:
+
+        def full() -> bool:
+            for _ in range(100):  # each time; the edge lets 200 a second in
+                visitor = visitors.enter_context(socket.create_connection(door, timeout=10))
+                visitor.sendall(b"GET / HTTP/1.1\r\nHost: www.foobar.com\r\n\r\n")
+            return sessions(stack, holder, "visitors 1 -1") >= 1800
+
+        wait_until(full, within=60, what="the balancer takes no more", every=0.5)
+        since = time.monotonic()
+
+        def stays() -> bool:
+            nonlocal seen
+            assert pair.holders(stack.settings, stack.stage) == [holder]
+            seen += sessions(stack, holder, "visitors 1 -1") >= 1800
+            return time.monotonic() > since + 5  # ten times what lb-watch waits for an answer
+
+        wait_until(stays, within=20, what="five seconds pass")
+    measure("times that it was seen full", seen)
+    assert seen > 1
+    assert moves(stack) == before
+    assert settled(stack)
 
 
 @LONG

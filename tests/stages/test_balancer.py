@@ -30,11 +30,11 @@ def table(stack: Stack) -> dict[str, list[str]]:
     return {row[0]: row for row in rows if row and row[0].startswith("web")}
 
 
-def in_flight(stack: Stack) -> int:
-    """Requests that wait for a web server's answer."""
-    stat = "echo 'show stat web 4 -1' | socat -t3 - /run/haproxy.sock"
-    rows = csv.DictReader(stack.run_in("lb1", "as-server", "sh", "-c", stat).removeprefix("# ").splitlines())
-    return sum(int(row["scur"]) for row in rows)
+def sessions(stack: Stack, node: str, what: str) -> int:
+    """How many a balancer has now: with visitors ("visitors 1 -1"), or with web servers ("web 4 -1")."""
+    stat = f"echo 'show stat {what}' | socat -t3 - /run/haproxy.sock"
+    rows = csv.DictReader(stack.run_in(node, "as-server", "sh", "-c", stat).removeprefix("# ").splitlines())
+    return sum(int(row["scur"]) for row in rows if row["scur"])
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def test_what_it_answers_itself_is_a_document_for_programs_and_a_page_for_people
         stack.node(node).pause()
     with ThreadPoolExecutor(8) as pool:
         sent = [pool.submit(post, path) for path in paths for _ in range(4)]  # to both servers, in turn
-        wait_until(lambda: in_flight(stack) == len(sent), within=5, what="all wait for an answer")
+        wait_until(lambda: sessions(stack, "lb1", "web 4 -1") == len(sent), within=5, what="all wait for an answer")
         stack.node("web1").kill(signal="SIGKILL")
         answers = [each.result() for each in sent]
     with stack.visitor() as visitor:
