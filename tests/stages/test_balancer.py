@@ -4,6 +4,7 @@ import csv
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -113,18 +114,22 @@ def test_what_it_answers_itself_is_a_document_for_programs_and_a_page_for_people
     paths = ("/api/messages", "/login")
     expected = {"/api/messages": "application/problem+json", "/login": "text/html"}
 
-    def post(path: str) -> httpx.Response:
-        with stack.visitor() as visitor:
+    def post(path: str) -> httpx.Response | None:
+        """None over a connection to the server that was used before: then HAProxy just closes the visitor's, who knows
+        that it may have been at its end (RFC 9112, section 9.5).
+        """
+        with stack.visitor() as visitor, suppress(httpx.RemoteProtocolError):
             return visitor.post(path, content=b"x")
+        return None
 
     stack.broken = True
     for node in ("web1", "web2"):
         stack.node(node).pause()
-    with ThreadPoolExecutor(8) as pool:
-        sent = [pool.submit(post, path) for path in paths for _ in range(4)]  # to both servers, in turn
+    with ThreadPoolExecutor(16) as pool:
+        sent = [pool.submit(post, path) for path in paths for _ in range(8)]  # to both servers, in turn
         wait_until(lambda: sessions(stack, "lb1", "web 4 -1") == len(sent), within=5, what="all wait for an answer")
         stack.node("web1").kill(signal="SIGKILL")
-        answers = [each.result() for each in sent]
+        answers = [answer for each in sent if (answer := each.result())]
     with stack.visitor() as visitor:
         wait_until(lambda: visitor.get("/").status_code == 503, within=20, what="nobody is left")
         answers += [visitor.get(path) for path in paths]
