@@ -3,11 +3,15 @@
 The full set is `make scoreboard`; limits and their reasons are in ladder/drills/promises.py.
 """
 
+from functools import partial
+
 import pytest
 
 from ladder.drills.checker import down_at, outages_of, silences
 from ladder.drills.record import Record
 from tests.conftest import Drilled, Measure
+
+LONG = partial(pytest.param, marks=pytest.mark.long)
 
 
 @pytest.mark.stage(0)
@@ -37,7 +41,7 @@ def test_nobody_notices(drilled: Drilled, measure: Measure, fault: str) -> None:
 
 
 @pytest.mark.stage(2)
-@pytest.mark.parametrize("fault", ["pause web1", "recreate app1"])
+@pytest.mark.parametrize("fault", [LONG("pause web1"), "recreate app1"])
 def test_firewalls_take_nothing_from_it(drilled: Drilled, measure: Measure, fault: str) -> None:
     """A server that comes back, at another address even, is let in by the others' rules as it was before."""
     _, verdict = drilled(fault)
@@ -52,7 +56,7 @@ def down_until_healed(record: Record, kind: str) -> bool:
 
 
 @pytest.mark.stage(1)
-@pytest.mark.parametrize("fault", [KILL_PAUSE_PARTITION.format("primary"), "kill server1"])
+@pytest.mark.parametrize("fault", [KILL_PAUSE_PARTITION.format("primary"), LONG("kill server1")])
 def test_without_its_primary_the_site_reads_on(drilled: Drilled, measure: Measure, fault: str) -> None:
     record, verdict = drilled(fault)
     measure(fault, verdict.streams)
