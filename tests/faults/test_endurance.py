@@ -28,8 +28,8 @@ from tests.traffic import Traffic
 pytestmark = [pytest.mark.stage(3), pytest.mark.long]
 
 KILLS, KILL_READS, KILL_SECONDS = 20, 50.0, 4.0
-"""Balancers that die; the reads a second that meet it, half on new connections (with 100, a drill's usual ones, two cores
-have nothing left for VRRP); the seconds for which each is dead."""
+"""Balancers that die; the reads a second that meet it, half on new connections (a drill's usual 100 leave two cores
+nothing for VRRP); the seconds for which each is dead."""
 GAP = 2.0
 """Seconds without an answer that 95 of 100 dead balancers may cost; expected: half of one."""
 PROMOTIONS = 10
