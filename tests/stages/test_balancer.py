@@ -123,7 +123,8 @@ def test_what_it_answers_itself_is_a_document_for_programs_and_a_page_for_people
         return None
 
     stack.broken = True
-    for node in ("web1", "web2"):
+    # web1 waits for its application, and can be killed; a frozen one thaws for a moment when it is, and may still answer.
+    for node in ("app1", "web2"):
         stack.node(node).pause()
     with ThreadPoolExecutor(16) as pool:
         sent = [pool.submit(post, path) for path in paths for _ in range(8)]  # to both servers, in turn
