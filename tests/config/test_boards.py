@@ -17,7 +17,7 @@ from ladder.settings import ROOT, Settings
 from ladder.stages import Stage
 from tests.config.test_docs import targets as commands
 from tests.config.test_monitoring import RECORDED, RULES, emitted, known
-from tests.conftest import file_with
+from tests.stack import file_with
 
 FOLDER = ROOT / "grafana"
 SOURCE = {"type": "prometheus", "uid": "collector"}

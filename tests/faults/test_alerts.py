@@ -16,7 +16,8 @@ from ladder.errors import UserError
 from ladder.settings import ROOT
 from ladder.wait import wait_until
 from pki.certificates import LEAF_DAYS, make_leaf
-from tests.conftest import Measure, Stack
+from tests.conftest import Measure
+from tests.stack import Stack
 from tests.traffic import Traffic
 
 pytestmark = pytest.mark.stage(2)

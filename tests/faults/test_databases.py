@@ -7,7 +7,8 @@ import pytest
 
 from ladder.engine import client
 from ladder.wait import wait_until
-from tests.conftest import Measure, Stack
+from tests.conftest import Measure
+from tests.stack import Stack
 from tests.traffic import Traffic
 
 FILLED_WITHIN = 120.0

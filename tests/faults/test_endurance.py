@@ -19,8 +19,9 @@ from ladder.drills.drill import Drill, plan
 from ladder.errors import UserError
 from ladder.images import build_one
 from ladder.wait import wait_until
-from tests.conftest import Measure, Stack
+from tests.conftest import Measure
 from tests.faults.test_promotion import back_as_replica
+from tests.stack import Stack
 from tests.stages.test_pair import settled
 from tests.stages.test_promotion import terms
 from tests.traffic import Traffic

@@ -11,7 +11,7 @@ from ladder.aside import free_port
 from ladder.drills.checker import check
 from ladder.drills.record import load
 from ladder.settings import ROOT
-from tests.conftest import Stack
+from tests.stack import Stack
 
 pytestmark = pytest.mark.stage(1)
 

@@ -21,7 +21,8 @@ from ladder.drills.record import Record
 from ladder.errors import UserError
 from ladder.settings import ROOT
 from ladder.wait import wait_until
-from tests.conftest import Measure, Stack
+from tests.conftest import Measure
+from tests.stack import Stack
 from tests.traffic import at_port
 
 pytestmark = pytest.mark.stage(1)

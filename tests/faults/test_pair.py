@@ -14,7 +14,8 @@ from ladder.drills.checker import check, sentence
 from ladder.drills.drill import Drill, plan
 from ladder.drills.promises import PROMISES, broken
 from ladder.wait import wait_until
-from tests.conftest import Drilled, Measure, Stack
+from tests.conftest import Drilled, Measure
+from tests.stack import Stack
 from tests.stages.test_balancer import sessions
 from tests.stages.test_pair import settled
 from tests.traffic import Traffic

@@ -20,7 +20,8 @@ from ladder.errors import UserError
 from ladder.faults import Order, carry_out
 from ladder.settings import ROOT
 from ladder.wait import wait_until
-from tests.conftest import Measure, Stack, file_with
+from tests.conftest import Measure
+from tests.stack import Stack, file_with
 from tests.stages.test_promotion import terms
 from tests.traffic import History, Traffic
 from tests.writers import watching

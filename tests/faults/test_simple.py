@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from ladder.wait import wait_until
-from tests.conftest import Stack
+from tests.stack import Stack
 
 pytestmark = pytest.mark.stage(0)
 

@@ -12,8 +12,9 @@ from ladder import promote, replication
 from ladder.errors import UserError
 from ladder.faults import Order, addresses, carry_out
 from ladder.wait import wait_until
-from tests.conftest import Measure, Stack
+from tests.conftest import Measure
 from tests.faults.test_promotion import INSERT, writable
+from tests.stack import Stack
 from tests.stages.test_promotion import terms
 from tests.traffic import Traffic
 

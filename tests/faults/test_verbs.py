@@ -10,7 +10,7 @@ from ladder import packets
 from ladder.engine import client
 from ladder.faults import processes
 from ladder.wait import wait_until
-from tests.conftest import Stack
+from tests.stack import Stack
 
 pytestmark = pytest.mark.stage(1)
 

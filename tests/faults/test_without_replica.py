@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from ladder import promote
-from tests.conftest import Measure, Stack
+from tests.conftest import Measure
+from tests.stack import Stack
 from tests.traffic import Traffic
 
 pytestmark = [pytest.mark.stage(3), pytest.mark.long]

@@ -8,7 +8,8 @@ import pytest
 
 from ladder.engine import client
 from ladder.wait import wait_until
-from tests.conftest import Measure, Stack
+from tests.conftest import Measure
+from tests.stack import Stack
 
 SEEN_WITHIN = 10.0
 """Seconds from the new container's health to the first answer through web1; nginx forgets a name after one."""

@@ -10,7 +10,7 @@ from openapi_spec_validator import validate
 
 from ladder import door
 from ladder.wait import wait_until
-from tests.conftest import PASSWORD, Stack
+from tests.stack import PASSWORD, Stack
 
 pytestmark = pytest.mark.stage(0, 1)
 

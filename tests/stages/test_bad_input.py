@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from ladder.wait import wait_until
-from tests.conftest import PASSWORD, Measure, Stack
+from tests.conftest import Measure
+from tests.stack import PASSWORD, Stack
 from tests.stages.test_api import posted, problem
 
 pytestmark = pytest.mark.stage(0, 1)

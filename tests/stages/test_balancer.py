@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from ladder.wait import wait_until
-from tests.conftest import Measure, Stack
+from tests.conftest import Measure
+from tests.stack import Stack
 
 pytestmark = pytest.mark.stage(1)
 
@@ -123,7 +124,7 @@ def test_what_it_answers_itself_is_a_document_for_programs_and_a_page_for_people
         return None
 
     stack.broken = True
-    # web1 waits for its application, and can be killed; a frozen one thaws for a moment when it is, and may still answer.
+    # A frozen web server that is killed thaws first, and may still answer: web1 waits for its application instead.
     for node in ("app1", "web2"):
         stack.node(node).pause()
     with ThreadPoolExecutor(16) as pool:

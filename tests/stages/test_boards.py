@@ -15,7 +15,8 @@ from ladder import boards, collector, images, metrics
 from ladder.engine import client
 from ladder.firewall import counts
 from ladder.wait import wait_until
-from tests.conftest import Measure, Stack
+from tests.conftest import Measure
+from tests.stack import Stack
 
 pytestmark = pytest.mark.stage(2)
 

@@ -22,7 +22,7 @@ from ladder.aside import free_port
 from ladder.engine import client
 from ladder.settings import ROOT
 from ladder.wait import wait_until
-from tests.conftest import PASSWORD, Stack
+from tests.stack import PASSWORD, Stack
 
 SCREENSHOTS = ROOT / ".ladder/test-screenshots"
 PHONE, DESKTOP, PROJECTOR = (360, 740), (1280, 900), (1920, 1080)

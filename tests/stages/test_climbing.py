@@ -15,7 +15,8 @@ from ladder.rungs import render
 from ladder.settings import ROOT
 from ladder.stages import JOBS, STAGES
 from ladder.wait import wait_until
-from tests.conftest import Measure, Stack
+from tests.conftest import Measure
+from tests.stack import Stack
 
 INTERRUPTED_AT = ("==> Images", "==> Starting stage 1")
 """What `make up` says: before it builds, and before containers start; of the second, until the first is made."""

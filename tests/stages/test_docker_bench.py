@@ -11,7 +11,7 @@ import pytest
 
 from ladder.engine import client, containers
 from ladder.settings import ROOT
-from tests.conftest import Stack
+from tests.stack import Stack
 
 pytestmark = pytest.mark.stage(0, 1, 2, 3)
 

@@ -21,7 +21,8 @@ from ladder import alerts, pair
 from ladder.engine import client
 from ladder.firewall import POLICIES, counts
 from ladder.wait import wait_until
-from tests.conftest import Measure, Stack
+from tests.conftest import Measure
+from tests.stack import Stack
 from tests.stages.test_https import by_http3
 from tests.traffic import Traffic
 
@@ -288,7 +289,6 @@ def test_every_flow_is_used(stack: Stack, traffic: Traffic) -> None:
                 continue
             assert packets, f"nobody used this flow of {policy}.nft: {reason}"
     assert met(stack, "flows")
-    assert not traffic.finish().bad("read")
 
 
 def test_rules_are_there_before_the_server_is_and_survive_kill_and_start(stack: Stack) -> None:

@@ -15,7 +15,8 @@ from ladder.firewall import Count, counts
 from ladder.settings import ROOT
 from ladder.stages import ZONES
 from ladder.wait import wait_until
-from tests.conftest import Measure, Stack, file_with
+from tests.conftest import Measure
+from tests.stack import Stack, file_with
 from tests.stages.test_firewall import CROWD, addresses, met, passes
 from tests.traffic import Traffic
 

@@ -10,7 +10,7 @@ from ladder.credentials import FOLDER, NAMES
 from ladder.engine import containers
 from ladder.stages import JOBS
 from ladder.wait import wait_until
-from tests.conftest import Stack
+from tests.stack import Stack
 
 pytestmark = pytest.mark.stage(0, 1, 2)
 

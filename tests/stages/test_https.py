@@ -32,7 +32,7 @@ from ladder.packets import helpers
 from ladder.settings import ROOT, Settings
 from ladder.wait import wait_until
 from pki.certificates import NAMES, Pair, make_leaf, make_root
-from tests.conftest import Stack
+from tests.stack import Stack
 from tests.traffic import Traffic
 
 pytestmark = pytest.mark.stage(2)

@@ -12,7 +12,8 @@ from ladder import door
 from ladder.credentials import FOLDER, NAMES
 from ladder.engine import containers
 from ladder.wait import wait_until
-from tests.conftest import PASSWORD, Measure, Stack
+from tests.conftest import Measure
+from tests.stack import PASSWORD, Stack
 from tests.traffic import Traffic
 
 pytestmark = pytest.mark.stage(2)

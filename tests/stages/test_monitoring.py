@@ -16,7 +16,8 @@ from ladder.errors import UserError
 from ladder.qps import EVERY, SILENT
 from ladder.stages import MONITORING, ZONES
 from ladder.wait import wait_until
-from tests.conftest import Measure, Stack
+from tests.conftest import Measure
+from tests.stack import Stack
 from tests.traffic import Traffic
 
 pytestmark = pytest.mark.stage(2)

@@ -9,7 +9,7 @@ import dns.rcode
 import dns.rdatatype
 import pytest
 
-from tests.conftest import Stack
+from tests.stack import Stack
 
 pytestmark = pytest.mark.stage(0, 1, 2)
 

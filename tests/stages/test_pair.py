@@ -14,7 +14,8 @@ from ladder.engine import client
 from ladder.faults import processes
 from ladder.firewall import counts
 from ladder.wait import wait_until
-from tests.conftest import Drilled, Measure, Stack
+from tests.conftest import Drilled, Measure
+from tests.stack import Stack
 
 pytestmark = pytest.mark.stage(3)
 

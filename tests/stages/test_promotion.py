@@ -4,7 +4,8 @@ import httpx
 import pytest
 
 from ladder.wait import wait_until
-from tests.conftest import Measure, Stack
+from tests.conftest import Measure
+from tests.stack import Stack
 from tests.traffic import Traffic
 
 pytestmark = pytest.mark.stage(3)

@@ -18,7 +18,7 @@ from ladder import alerts
 from ladder.engine import client
 from ladder.firewall import counts
 from ladder.wait import wait_until
-from tests.conftest import Stack
+from tests.stack import Stack
 
 pytestmark = pytest.mark.stage(2)
 

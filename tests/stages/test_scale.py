@@ -10,7 +10,8 @@ from alembic.script import ScriptDirectory
 from ladder.collector import ask
 from ladder.settings import ROOT
 from ladder.wait import wait_until
-from tests.conftest import Measure, Stack, file_with
+from tests.conftest import Measure
+from tests.stack import Stack, file_with
 from tests.traffic import Traffic
 
 pytestmark = pytest.mark.stage(3)

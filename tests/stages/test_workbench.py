@@ -15,7 +15,7 @@ from ladder.credentials import FOLDER
 from ladder.engine import client
 from ladder.settings import ROOT
 from ladder.stages import SERVERS, ZONES
-from tests.conftest import Stack, file_with
+from tests.stack import Stack, file_with
 
 
 def refused(stack: Stack, verb: str, **values: str) -> str:
