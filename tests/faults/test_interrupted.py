@@ -49,10 +49,13 @@ def test_what_is_broken_already_is_named(stack: Stack) -> None:
     assert stack.starts() == before
 
 
-def test_interrupted_it_heals_what_it_broke(stack: Stack) -> None:
-    """Ctrl-C goes to everything that the terminal runs, make included."""
+@pytest.mark.parametrize(
+    ("shell", "ended"), [("trap '' INT; ", signal.SIGINT), ("", signal.SIGTERM)], ids=["&", "kill"]
+)
+def test_interrupted_it_heals_what_it_broke(stack: Stack, shell: str, ended: signal.Signals) -> None:
+    """The signal goes to make too, as Ctrl-C does; what a shell's & starts ignores Ctrl-C, unless it says otherwise."""
     before = stack.starts()
-    words = ["make", "--silent", "drill", "FAULT=pause app1 then kill web1"]
+    words = ["sh", "-c", f"{shell}exec make --silent drill FAULT='pause app1 then kill web1'"]
     with subprocess.Popen(
         words,
         cwd=ROOT,
@@ -66,7 +69,7 @@ def test_interrupted_it_heals_what_it_broke(stack: Stack) -> None:
         for line in drill.stdout:
             if line.strip() == "app1 is frozen":
                 break
-        os.killpg(drill.pid, signal.SIGINT)
+        os.killpg(drill.pid, ended)
         told, wrong = drill.communicate(timeout=120)
 
     assert drill.returncode != 0
