@@ -32,7 +32,7 @@ def pytest_configure() -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """--long."""
-    parser.addoption("--long", action="store_true", help="the long tests as well, three quarters of an hour more")
+    parser.addoption("--long", action="store_true", help="the long tests as well, an hour more")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -115,6 +115,7 @@ def test_a_dead_web_server_two_of_those_who_watch_and_a_dead_client(stack: Stack
     end(stack, *wrong)
 
 
+@pytest.mark.long
 def test_a_dead_balancer_is_a_dead_site_and_a_replica_that_is_cut_off_is_broken(stack: Stack, measure: Measure) -> None:
     """It can't reach its source. (A receiver that is merely stopped, the node's controller starts again at once.)"""
     wrong = ("SiteDown", SITE), ("ReplicaBroken", stack.holder("replica"))
@@ -125,6 +126,7 @@ def test_a_dead_balancer_is_a_dead_site_and_a_replica_that_is_cut_off_is_broken(
     end(stack, *wrong)
 
 
+@pytest.mark.long
 def test_a_certificate_near_its_end_hardly_a_connection_left_and_a_server_that_tries_shut_doors(
     stack: Stack, measure: Measure, tmp_path: Path
 ) -> None:
@@ -149,6 +151,7 @@ def test_a_certificate_near_its_end_hardly_a_connection_left_and_a_server_that_t
     end(stack, *wrong)
 
 
+@pytest.mark.long
 def test_a_dead_primary_is_errors_for_those_who_write(stack: Stack, measure: Measure, traffic: Traffic) -> None:
     wrong = ("NoPrimary", ""), ("ErrorRatio", "lb1")
     stack.must("kill", NODE="primary")
@@ -236,6 +239,7 @@ def two_of_a_name(stack: Stack) -> Iterator[None]:
         thread.join()
 
 
+@pytest.mark.long
 def test_two_that_accept_writes_a_rule_that_fails_and_a_dead_collector(stack: Stack, measure: Measure) -> None:
     """The first two the collector tells; of the last only the pager can, who hears it no more. The collector, started
     anew, has counted no failure.

@@ -33,7 +33,9 @@ KILL_PAUSE_PARTITION = "kill {0} then pause {0} then partition {0}"
 
 
 @pytest.mark.stage(1)
-@pytest.mark.parametrize("fault", [*map(KILL_PAUSE_PARTITION.format, ("web1", "app1", "server2", "replica")), "deploy"])
+@pytest.mark.parametrize(
+    "fault", [*map(KILL_PAUSE_PARTITION.format, ("web1", "app1", "server2", "replica")), LONG("deploy")]
+)
 def test_nobody_notices(drilled: Drilled, measure: Measure, fault: str) -> None:
     """The promise says so: no failed read or write but what a frozen one had under way, nothing lost, nothing twice."""
     _, verdict = drilled(fault)

@@ -111,6 +111,7 @@ def test_stages_without_them_say_so(stack: Stack, verb: str, what: str) -> None:
     assert f"stage 1 has no {what}, which is one of its faults; try: make up STAGE=2" in done.stderr
 
 
+@pytest.mark.long
 def test_changed_rules_are_loaded_under_traffic_without_a_failed_request(stack: Stack, traffic: Traffic) -> None:
     with file_with(ROOT / "firewall/web.nft", 'comment "a web server passes', 'comment "a changed web server passes'):
         for _ in range(5):

@@ -154,6 +154,7 @@ def test_known_requests_are_counted_by_every_layer(stack: Stack, measure: Measur
     measure("statements read for a page", reads / sent)
 
 
+@pytest.mark.long
 @pytest.mark.stage(3)  # where there is more to be counted twice, or not at all
 def test_the_rates_are_those_of_a_known_load(stack: Stack, traffic: Traffic, measure: Measure) -> None:
     """Steady visitors: every layer's requests a second, over 20 s, are as many as were sent."""
@@ -205,8 +206,8 @@ def test_counts_are_right_after_a_worker_died(stack: Stack) -> None:
     "nodes",
     [
         "web2 app2 replica blackbox-exporter node-exporter",
-        "lb1 dns mysqld-exporter agent-web",
-        "edge logs nginx-exporter alertmanager pager",
+        pytest.param("lb1 dns mysqld-exporter agent-web", marks=pytest.mark.long),
+        pytest.param("edge logs nginx-exporter alertmanager pager", marks=pytest.mark.long),
     ],
 )
 def test_a_killed_server_is_seen_within_15_seconds(stack: Stack, measure: Measure, nodes: str) -> None:
@@ -229,6 +230,7 @@ def test_a_killed_server_is_seen_within_15_seconds(stack: Stack, measure: Measur
         assert re.search(rf"no answer: .*\b{node}\b", said)
 
 
+@pytest.mark.long
 def test_a_dead_collector_costs_nothing(stack: Stack, traffic: Traffic) -> None:
     """The clients keep what they can't bring, and bring it afterwards: no scrape is missing."""
     killed = time.time()

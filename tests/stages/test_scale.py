@@ -129,6 +129,7 @@ def columns(stack: Stack) -> set[str]:
     return {name for name, *_ in stack.sql(stack.holder("primary"), "SHOW COLUMNS FROM messages")}
 
 
+@pytest.mark.long
 def test_the_schema_grows_and_shrinks_under_visitors_and_none_fails(
     stack: Stack, traffic: Traffic, measure: Measure
 ) -> None:
