@@ -149,7 +149,10 @@ def pages_a_second(settings: Settings, image: str, way: Way) -> float:
 def parse(said: str, url: str) -> float:
     """Requests a second from wrk's report."""
     if bad := re.search(r"(Non-2xx.*|Socket errors.*)", said):
-        raise UserError(f"{url} gave errors, so there is no figure: {bad[0]}; see: make ps")
+        mend = "see: make ps"
+        if bad[0].startswith("Non-2xx"):
+            mend += ". Or were they more than the balancers allow one visitor? make up STAGE=3 LB_REQUESTS=1000000"
+        raise UserError(f"{url} gave errors, so there is no figure: {bad[0]}; {mend}")
     if not (found := re.search(r"Requests/sec:\s+([\d.]+)", said)):
         raise UserError(f"{url} could not be asked: {said.strip()}; see: make ps")
     return float(found[1])

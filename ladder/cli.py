@@ -210,7 +210,8 @@ def logs_(node: str, follow: bool, request: str) -> None:
     names = list(targets(settings, node)) if node else list(stage_in_force(settings).nodes)
     words = ["logs", "--no-log-prefix"] if len(names) == 1 else ["logs"]
     command = compose_command(*words, *(["--follow"] if follow else ["--tail", "200"]), *names)
-    subprocess.run(command, cwd=ROOT, env=settings.environment())
+    with contextlib.suppress(KeyboardInterrupt):
+        subprocess.run(command, cwd=ROOT, env=settings.environment())
 
 
 @cli.command()
@@ -233,6 +234,8 @@ def wire_(node: str) -> None:
     container, *others = targets(settings, node).values()
     if others:
         raise UserError(f"{node} is several servers; one at a time: {', '.join(targets(settings, node))}")
+    if container.status not in ("running", "paused"):
+        raise UserError(f"{node} is {container.status}; nothing passes there. See: make ps")
     with contextlib.suppress(KeyboardInterrupt):
         wire.watch(settings, container, lambda line: out.print(line, markup=False, soft_wrap=True))
 
@@ -328,7 +331,7 @@ def _fault_command(fault: faults.Fault) -> Callable[..., None]:
 
 
 for _fault in faults.FAULTS.values():
-    if _fault.verb not in cli.commands:  # wipe
+    if _fault.verb not in cli.commands:  # those that are more than a fault
         cli.command(_fault.verb)(node_argument(_fault_command(_fault)))
 
 

@@ -84,6 +84,7 @@ def host_authorities() -> str:
 
 def write(path: Path, content: bytes, mode: int = 0o444) -> None:
     """Replace a file as a whole: an interrupted run leaves the old one or the new one."""
+    path.parent.mkdir(mode=0o700, exist_ok=True)
     half = path.with_name(path.name + ".new")
     half.unlink(missing_ok=True)
     # With its mode from the beginning: nobody else reads a key in the moment before.

@@ -84,15 +84,19 @@ def attempt(settings: Settings, like: str) -> None:
         UserError: it doesn't.
     """
     name = f"{settings.project}-{like}-trial"
-    for left in client().containers.list(all=True, filters={"name": f"^/{name}$"}):
-        left.remove(force=True)
-    # TRIAL: it has this one's name, and shall not tell what its own firewall dropped (firewall/firewall-count).
-    compose(settings, "run", "--detach", "--no-deps", "--env", "TRIAL=yes", "--name", name, like)
-    trial = client().containers.get(name)
+    remove(name)
     try:
-        wait_for(trial, "one more server of it is well")
+        # TRIAL: it has this one's name, and shall not tell what its own firewall dropped (firewall/firewall-count).
+        compose(settings, "run", "--detach", "--no-deps", "--env", "TRIAL=yes", "--name", name, like)
+        wait_for(client().containers.get(name), "one more server of it is well")
     finally:
-        trial.remove(force=True)
+        remove(name)
+
+
+def remove(name: str) -> None:
+    """Remove a container, if it is there."""
+    for found in client().containers.list(all=True, filters={"name": f"^/{name}$"}):
+        found.remove(force=True)
 
 
 def roll(settings: Settings, stage: Stage, server: str) -> None:

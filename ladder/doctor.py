@@ -107,7 +107,7 @@ def check_ports(settings: Settings, stage: Stage) -> Iterator[Finding]:
     for name, address, port, protocol, other in doors:
         what = f"{address}:{port}/{protocol} for {name}"
         trouble = "" if (str(port), protocol) in ours else bind_trouble(address, port, protocol)
-        another = "BIND_ADDRESS=127.0.0.1" if trouble == NOT_OURS else f"{name}={other}"
+        another = "BIND_ADDRESS=127.0.0.1" if trouble == NOT_OURS else f"{name}={other if other != port else other + 1}"
         yield Finding(what, not trouble, f"{trouble}; take another: make up STAGE=… {another}" if trouble else "")
 
 
@@ -130,6 +130,7 @@ def check_subnet(settings: Settings) -> Finding:
     """No other network of Docker or of this machine has the stack's addresses."""
     wanted = ipaddress.ip_network(f"{settings.subnet_prefix}.0.0/21")
     what = f"addresses {settings.subnet_prefix}.0.0/21"
+    another = "SUBNET_PREFIX=10.81" if settings.subnet_prefix != "10.81" else "SUBNET_PREFIX=10.82"
     ours = set()
     for network in client().networks.list():
         mine = network.attrs["Labels"].get("com.docker.compose.project") == settings.project
@@ -142,16 +143,14 @@ def check_subnet(settings: Settings) -> Finding:
                 return Finding(
                     what,
                     False,
-                    f"the Docker network {network.name} has {subnet}; take others: make up STAGE=… SUBNET_PREFIX=10.81",
+                    f"the Docker network {network.name} has {subnet}; take others: make up STAGE=… {another}",
                 )
     for route in host_routes():
         # A wider one (a VPN's, to all of 10.0.0.0/8) leads to others by way of somebody; our networks lie nearer.
         if ipaddress.ip_network(route, strict=False).prefixlen < 16:
             continue
         if route not in ours and wanted.overlaps(ipaddress.ip_network(route, strict=False)):
-            return Finding(
-                what, False, f"this machine has a route to {route}; take others: make up STAGE=… SUBNET_PREFIX=10.81"
-            )
+            return Finding(what, False, f"this machine has a route to {route}; take others: make up STAGE=… {another}")
     return Finding(what, True)
 
 

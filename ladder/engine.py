@@ -1,6 +1,6 @@
 """Docker: the engine through its SDK, Compose through its command line.
 
-Commands are built by pure functions and run by two: `compose` and `exec_in`.
+Compose is run by `compose`, a command in a container by `exec_in`.
 """
 
 import os

@@ -27,8 +27,6 @@ DELAY = 0.3
 SLOWEST, FASTEST = 10.0, 0.01
 PERCENT = 10
 """Of a hundred packets, those that `lose` loses if the user says nothing else."""
-GRACE = 10
-"""Seconds between the signal for a clean stop and SIGKILL, where a service says nothing else (Docker's default)."""
 DAEMONS = {
     **{"edge": "sleep", "dns": "nsd", "lb": "haproxy", "web": "nginx", "app": "gunicorn", "db": "mysqld"},
     **dict.fromkeys(("agent-edge", "agent-web", "agent-data", "prometheus"), "prometheus"),
@@ -95,11 +93,6 @@ def simple(done: str, act: Callable[[Container], object]) -> Callable[[Settings,
         return [f"{node} is {done}" for node in found]
 
     return do
-
-
-def grace(container: Container) -> int:
-    """The seconds that this container has for a clean stop."""
-    return int(container.attrs["Config"].get("StopTimeout") or stack.GRACE)
 
 
 def _start(settings: Settings, order: Order, found: Found) -> list[str]:
@@ -212,13 +205,13 @@ FAULTS: dict[str, Fault] = {
     fault.verb: fault
     for fault in (
         Fault("kill", simple("killed (SIGKILL)", lambda c: c.kill(signal="SIGKILL")), lasting=True),
-        Fault("stop", simple("stopped", lambda c: c.stop(timeout=grace(c))), lasting=True),
+        Fault("stop", simple("stopped", lambda c: c.stop(timeout=stack.grace(c))), lasting=True),
         Fault("crash", _crash, option="PROCESS", lasting=True),
         Fault("pause", simple("frozen", Container.pause), lasting=True),
         Fault("partition", _partition, option="WAY", lasting=True),
         Fault("slow", _slow, option="DELAY", lasting=True),
         Fault("lose", _lose, option="PERCENT", lasting=True),
-        Fault("restart", simple("restarted", lambda c: c.restart(timeout=grace(c)))),
+        Fault("restart", simple("restarted", lambda c: c.restart(timeout=stack.grace(c)))),
         Fault("recreate", _recreate, wanted=("running", "exited")),
         Fault("wipe", _wipe, wanted=ANY_STATE, lasting=True),
         Fault("power-cut", _power_cut, wanted=("running", "paused"), whole=True, lasting=True),
@@ -266,7 +259,8 @@ def _refuse_option(order: Order) -> None:
         return
     if not name:
         raise UserError(f"{order.verb} has no such choice as {value!r}; say: {FAULTS[order.verb].form}")
-    if name == "WAY" and value not in (*packets.WAYS, *ZONES, *SERVERS, *ROLES, *BALANCER_ROLES):
+    known = {*packets.WAYS, *map(kind, (*ZONES, *SERVERS)), *ROLES, *BALANCER_ROLES}
+    if name == "WAY" and kind(value) not in known:
         raise UserError(f"WAY={value}: one of {', '.join(packets.WAYS)}, or from whom alone: another's name")
     if name == "PERCENT" and not (re.fullmatch(r"[0-9]{1,2}", value) and int(value)):
         raise UserError(f"PERCENT={value}: a whole number from 1 to 99")
@@ -295,6 +289,8 @@ def check(settings: Settings, order: Order) -> Found:
         others = targets(settings, order.option)
         if both := [node for node in names if node in others]:
             raise UserError(f"{', '.join(both)} can't be cut off from itself")
+        if dead := [node for node, container in others.items() if not addresses(container)]:
+            raise UserError(f"{', '.join(dead)}: not running, so there is nothing to be cut off from; see: make ps")
     present = containers(settings)
     found = {node: present[node] for node in names if node in present}
     if order.verb == "power-cut":

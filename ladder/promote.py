@@ -102,8 +102,8 @@ def promote(settings: Settings, wanted: str = "", *, force: bool = False) -> Ite
         raise
     except BaseException as error:  # from the first fence on nobody leads: it is not left at that
         now = go_back(settings, chosen, others, term + 1)
-        if isinstance(error, KeyboardInterrupt):
-            raise UserError(f"interrupted. {now}") from error
+        if isinstance(error, (KeyboardInterrupt, docker.errors.DockerException, OSError)):
+            raise UserError(f"{str(error) or 'interrupted'}. {now}") from error
         error.add_note(now)
         raise
     seconds = time.monotonic() - held
@@ -318,7 +318,7 @@ def fence(node: Database, order: str) -> tuple[str, str]:
     said = f"{node.name} ({node.state})"
     try:
         node.container.reload()
-        if node.container.status != "exited":
+        if node.container.status not in ("exited", "created"):
             node.container.kill(signal="SIGKILL")
             node.container.wait(timeout=10)
             node.container.reload()  # from now on its state is dead, and its disk is asked

@@ -119,7 +119,7 @@ def resolve(parts: SplitResult, setting: str, way_out: str) -> str:
     """
     try:
         found = socket.getaddrinfo(parts.hostname, port(parts), socket.AF_INET, socket.SOCK_STREAM)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a port that is none, a name that can be none
         raise UserError(f"{setting}: {parts.hostname} has no address ({error}); {way_out}") from error
     return str(found[0][4][0])
 

@@ -1,7 +1,6 @@
 """A stage, up and down."""
 
 import http.client
-import subprocess
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -22,10 +21,10 @@ from ladder import (
     servers,
 )
 from ladder.console import note, out, step
-from ladder.engine import client, compose, compose_command, containers, exec_in, explain
+from ladder.engine import client, compose, containers, exec_in
 from ladder.errors import UserError
 from ladder.nodes import stage_in_force
-from ladder.settings import ROOT, Settings, keep
+from ladder.settings import Settings, keep
 from ladder.stages import JOBS, STAGES, ZONES, Stage, is_database, stage_of
 from ladder.wait import wait_until
 
@@ -134,7 +133,8 @@ def clear_the_way(settings: Settings, stage: Stage) -> None:
     for container in present.values():
         if container.status == "paused":
             container.unpause()
-    running = [present[node] for node in stage.nodes if node in present and present[node].status == "running"]
+    # By what they were: the frozen ones are thawed now.
+    running = [present[n] for n in stage.nodes if n in present and present[n].status in ("running", "paused")]
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda container: packets.mend(settings, container), running))
     packets.remove_helpers(settings)
@@ -147,8 +147,13 @@ def clear_the_way(settings: Settings, stage: Stage) -> None:
 
 def remove(container: Container) -> None:
     """Stop a container as its service says, and remove it; Compose would only do so where it is in a file."""
-    container.stop(timeout=int(container.attrs["Config"].get("StopTimeout") or GRACE))
+    container.stop(timeout=grace(container))
     container.remove(force=True)
+
+
+def grace(container: Container) -> int:
+    """Seconds that a container may take for a clean stop."""
+    return int(container.attrs["Config"].get("StopTimeout") or GRACE)
 
 
 def forget(running: Sequence[Container], gone: Sequence[str]) -> None:
@@ -162,16 +167,7 @@ def forget(running: Sequence[Container], gone: Sequence[str]) -> None:
 
 def start(settings: Settings, stage: Stage, *words: str) -> None:
     """Create and start the stage's containers."""
-    done = subprocess.run(
-        compose_command("up", "--detach", "--no-build", "--pull", "never", *words),
-        cwd=ROOT,
-        env=settings.environment(stage.profile),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode:
-        raise UserError(explain("docker compose up", done.stdout + done.stderr))
+    compose(settings, "up", "--detach", "--no-build", "--pull", "never", *words, profile=stage.profile)
 
 
 def wait_for(settings: Settings, stage: Stage) -> None:
@@ -185,6 +181,8 @@ def wait_for(settings: Settings, stage: Stage) -> None:
             status.update("waiting for " + " ".join(waiting or ["the first page"]))
             if ended := [node for node in waiting if node in present and present[node].status == "exited"]:
                 raise UserError("\n".join(f"{node} ended; see: make ps\n{last_lines(present[node])}" for node in ended))
+            if waiting == [*JOBS]:
+                refuse_to_wait_for_the_primary(stage, present)
             return not waiting and answers(settings)
 
         def state() -> str:
@@ -194,6 +192,17 @@ def wait_for(settings: Settings, stage: Stage) -> None:
             return "\n".join([*said, f"Look further: make ps, make logs; then again: make up STAGE={stage.number}"])
 
         wait_until(ready, within=START_WITHIN, what=f"stage {stage.number} answers", every=0.5, hint=state)
+
+
+def refuse_to_wait_for_the_primary(stage: Stage, present: Mapping[str, Container]) -> None:
+    """Raises UserError if the primary is a node that the stage hasn't, and nobody could tell before: it was down."""
+    for node in stage.databases:
+        found = replication.ask(present[node])
+        if found and found.source and found.source not in stage.databases:
+            raise UserError(
+                f"{node} is a copy of {found.source}, which stage {stage.number} hasn't; nothing is lost. Hand over to "
+                f"{node} first: make up STAGE={STAGES[-1].number}, then make promote NODE={node}"
+            )
 
 
 def refuse_failed_jobs(present: Mapping[str, Container]) -> None:

@@ -18,15 +18,16 @@ from ladder.errors import UserError
 class Store:
     """A folder of authorities that the programs of a system trust, and the command that brings a change into force."""
 
-    systems: str
     folder: Path
     command: str
 
 
 STORES = (
-    Store("Debian, Ubuntu", Path("/usr/local/share/ca-certificates"), "update-ca-certificates"),
-    Store("Fedora, RHEL, SUSE", Path("/etc/pki/ca-trust/source/anchors"), "update-ca-trust"),
-    Store("Arch", Path("/etc/ca-certificates/trust-source/anchors"), "update-ca-trust"),
+    # Debian, Ubuntu; Fedora, RHEL; SUSE; Arch
+    Store(Path("/usr/local/share/ca-certificates"), "update-ca-certificates"),
+    Store(Path("/etc/pki/ca-trust/source/anchors"), "update-ca-trust"),
+    Store(Path("/etc/pki/trust/anchors"), "update-ca-certificates"),
+    Store(Path("/etc/ca-certificates/trust-source/anchors"), "update-ca-trust"),
 )
 NSS = Path("~/.pki/nssdb")
 """Where Chromium and Chrome on Linux keep what one user trusts."""

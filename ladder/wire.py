@@ -20,7 +20,7 @@ def watch(settings: Settings, container: Container, say: Callable[[str], None]) 
     words += ["--cap-drop=ALL", "--cap-add=NET_RAW", "--security-opt=no-new-privileges:true", "--memory=64m"]
     words += [f"--label={HELPER}={settings.project}"]
     words += [f"--label={HELPED}={container.labels['com.docker.compose.service']}"]
-    words += ["--entrypoint=sh", f"{settings.project}/edge", "-c", script]
+    words += ["--entrypoint=tini", f"{settings.project}/edge", "--", "sh", "-c", script]
     # In a group of its own: Ctrl-C is for us, and we end it.
     process = subprocess.Popen(
         words,

@@ -49,7 +49,7 @@ BACK_WITHIN = 120.0
 FOLDER = ROOT / ".ladder/drills"
 STACK = (
     *("app", "compose", "compose.yaml", "dns", "firewall", "haproxy", "mysql", "nginx", "pki", "prometheus"),
-    ".env.example",
+    *(".env.example", "grafana", "rsyslog"),
 )
 """What drills are about; what else is in the checkout changes none of their figures."""
 
@@ -81,8 +81,9 @@ def plan(words: str, seconds: float = SECONDS, reads: float = READS, writes: flo
         ("READS", reads, 1, 1000),
         ("WRITES", writes, 0, 200),
     ):
-        if not least <= value <= most:
-            raise UserError(f"{name}={value:g}: a number from {least} to {most}")
+        if not least <= value <= most or 0 < value < 1:
+            none = "0, or " if least == 0 else ""
+            raise UserError(f"{name}={value:g}: {none}a number from 1 to {most}")
     phases = [re.split(r"\s*\band\b\s*", phase) for phase in re.split(r"\s*\bthen\b\s*", words.strip())]
     if any(not order for phase in phases for order in phase):
         raise UserError(f"a fault is missing in {words!r}; for example: kill web1 then kill web2")

@@ -6,6 +6,7 @@ seconds since the drill's beginning, by one monotonic clock.
 | event     | written by | fields beside `at` |
 |-----------|------------|--------------------|
 | begin     | drill      | what was to be done, where, at which rates: see `Begin` |
+| phase     | drill      | `means`, its faults by the names of the nodes that had the roles then |
 | request   | visitor    | what became of one request: see `Request` |
 | fault     | drill      | `order`, as a user says it; `said`, what was done; `done`, when that was finished |
 | heal      | drill      | `said`, `done` |

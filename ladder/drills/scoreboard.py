@@ -48,8 +48,8 @@ class Result:
     commit: str
     machine: str
     verdict: Verdict
-    kept: bool | None
-    """The stage's promise; None if nothing is promised."""
+    kept: bool
+    """The stage's promise."""
 
 
 def table(results: Sequence[Result]) -> str:
@@ -177,7 +177,7 @@ def cell(results: Sequence[Result], most: int) -> str:
     reads, writes = streams_of(verdicts)
     lines = [*harm(verdicts), *felt(reads, writes), back(verdicts)]
     lines[0] = f"{light(verdicts)} {lines[0]}"
-    if any(each.kept is False and not each.verdict.void for each in results):
+    if any(not (each.kept or each.verdict.void) for each in results):
         lines.insert(0, "⚠ **promise broken**")
     if len(verdicts) < len(results):
         lines.append(f"{len(results) - len(verdicts)} of {len(results)} void")

@@ -169,7 +169,7 @@ def test_the_system_trusts_the_authority_and_then_no_more(folder: Path) -> None:
     certificates.ensure(DEFAULTS)
     store = folder / "store"
     store.mkdir()
-    stores = (trust.Store("this one", store, "true"), trust.Store("absent", folder / "absent", "true"))
+    stores = (trust.Store(store, "true"), trust.Store(folder / "absent", "true"))
     said = list(trust.change(undo=False, stores=stores, nss=folder / "no-nss"))
     (only,) = store.iterdir()
     assert only.read_bytes() == certificates.ROOT_CERTIFICATE.read_bytes()

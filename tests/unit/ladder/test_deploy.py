@@ -131,8 +131,8 @@ def test_an_interrupted_build_leaves_no_name_to_the_new_image(engine: Servers, m
 
 def test_one_that_is_only_tried_is_told_so_and_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else its drops would be told as those of the server whose name it has (firewall/firewall-count)."""
-    engine, compose, wait = Mock(), Mock(), Mock()
-    engine().containers.list.return_value = []
+    engine, compose, wait, trial = Mock(), Mock(), Mock(), Mock()
+    engine().containers.list.side_effect = [[], [trial], [], [trial]]
     monkeypatch.setattr(deploy, "client", engine)
     monkeypatch.setattr(deploy, "compose", compose)
     monkeypatch.setattr(deploy, "wait_for", wait)
@@ -142,4 +142,9 @@ def test_one_that_is_only_tried_is_told_so_and_is_removed(monkeypatch: pytest.Mo
     assert words[-1] == "web2"
     assert "TRIAL=yes" in words
     wait.assert_called_once()
-    engine().containers.get().remove.assert_called_once_with(force=True)
+    trial.remove.assert_called_once_with(force=True)
+
+    compose.side_effect = KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        deploy.attempt(VALUES, "web2")
+    assert trial.remove.call_count == 2, "it was there when the command was interrupted"

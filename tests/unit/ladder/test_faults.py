@@ -62,6 +62,10 @@ def test_a_delay_out_of_bounds(seconds: str) -> None:
         parse(f"slow app1 {seconds}")
 
 
+def test_one_can_be_cut_off_from_a_server_that_scale_made() -> None:
+    assert parse("partition lb1 web3") == Order("partition", "lb1", "web3")
+
+
 @pytest.mark.parametrize("way", ["up", "IN", "inout"])
 def test_an_unknown_way(way: str) -> None:
     with pytest.raises(UserError, match="both, in, out"):

@@ -84,6 +84,8 @@ def test_a_secret_tells_whether_it_is_another(folder: Path) -> None:
         ("https://localhost:{port}/write?org=1", "token", "does not answer"),
         ("http://localhost:1/write", "token", "does not answer"),
         ("http://nobody.invalid/write", "token", "nobody.invalid has no address"),
+        ("http://localhost:99999/write", "token", "localhost has no address (Port out of range"),
+        ("http://a..b/write", "token", "a..b has no address"),
         ("http://localhost:{port}/write?org=1", "missing", "can't be read"),
         ("http://localhost:{port}/write?org=1", "empty", "one line with a password or token belongs there"),
     ],

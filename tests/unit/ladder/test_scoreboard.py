@@ -15,7 +15,7 @@ DOWN = dataclasses.replace(FINE, failed=1200, unknown=20, gap=12.2, until_healed
 WELL = Verdict(FINE, WRITES, (), (), 0, 0, (), 0, redundant=2.14, void="")
 
 
-def result(stage: int = 1, faults: str = "kill web1", kept: bool | None = True, **changes: object) -> Result:
+def result(stage: int = 1, faults: str = "kill web1", kept: bool = True, **changes: object) -> Result:
     verdict = dataclasses.replace(WELL, **changes)
     return Result(stage, faults, "20261121-060000.jsonl", "2026-11-21", "abc1234", "2 cores", verdict, kept)
 
@@ -70,7 +70,7 @@ def test_what_is_wrong_in_the_end_is_told() -> None:
 
 def test_a_broken_promise_is_marked_and_nothing_promised_is_not() -> None:
     assert cell([result(), result(kept=False)], 2).startswith("⚠ **promise broken**<br>🟢 unnoticed")
-    assert "promise" not in cell([result(kept=None)], 1)
+    assert "promise" not in cell([result()], 1)
 
 
 def test_a_void_run_counts_for_nothing() -> None:

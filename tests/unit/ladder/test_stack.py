@@ -1,10 +1,11 @@
 """Down, where the engine does not do as it should; up, where something is wrong."""
 
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 
-from ladder import credentials, settings, stack
+from ladder import credentials, replication, settings, stack
 from ladder.errors import UserError
 from ladder.stages import stage_of
 
@@ -91,3 +92,13 @@ def test_a_collector_with_another_receiver_is_made_anew(
     monkeypatch.setattr(stack, "remove", gone.append)
     stack.hand_over(SETTINGS, dict.fromkeys((credentials.RECEIVER, credentials.RECEIVER_URL), ""))
     assert gone == (["the collector"] if made_anew else [])
+
+
+def test_a_stage_whose_databases_follow_one_that_it_has_not_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody could tell before: the primary was down."""
+    monkeypatch.setattr(
+        "ladder.replication.ask", lambda _: replication.Database(writable=False, gtids="", source="db2")
+    )
+    with pytest.raises(UserError, match=r"db1 is a copy of db2, which stage 0 hasn't.*make promote NODE=db1"):
+        stack.refuse_to_wait_for_the_primary(stage_of("0"), {"db1": Mock()})
+    stack.refuse_to_wait_for_the_primary(stage_of("1"), {"db1": Mock(), "db2": Mock()})
