@@ -36,7 +36,7 @@ REQUESTS = Histogram(
     "wall_http_request_duration_seconds",
     "Requests of visitors, from the first line of the application to its last; health checks are not counted.",
     ["route", "method", "status"],
-    # A page takes 2 ms; a read gives up after 4 s, a write waits up to 10 s (docs/timeouts.md).
+    # A page takes 2 ms; a read gives up after 4 s, a write soon after (docs/timeouts.md).
     buckets=(0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 IN_PROGRESS = Gauge(

@@ -92,7 +92,12 @@ def blueprint(app: Flask, database: Database, idempotency: Idempotency) -> Bluep
                 payload={"body": body},
                 work=work,
             )
-        except (BadRequest, Conflict, UnprocessableEntity):
+        except Conflict:  # the first click may be on its way: under another key, this would be another message
+            form.body.errors = [
+                "This seems to be on its way. Look at the wall; sent again, it is there once all the same."
+            ]
+            return render_template("message.html", form=form, action="Post"), 409
+        except (BadRequest, UnprocessableEntity):
             # The text was changed after it had been sent: a new message, under a new key.
             form.key.data = form.key.default()
             form.body.errors = ["This was sent before with another text. Post this as well?"]

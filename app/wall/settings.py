@@ -112,10 +112,8 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         app_password=reader.secret("mysql_app_password"),
         monitoring_password=reader.secret("mysql_monitoring_password"),
         session_key=reader.secret("app_session_key", shortest=32),
-        db_port=reader.number("DB_PORT", 3306, 1, 65535),
-        db_name=reader.word("DB_NAME", "foobar"),
         db_max_lag=reader.number("DB_MAX_LAG_SECONDS", 5, 0, 3600),
-        server_name=reader.word("APP_NAME", socket.gethostname()),
+        server_name=socket.gethostname(),
         version=reader.word("APP_VERSION", "1"),
         cookie_secure=reader.flag("COOKIE_SECURE"),
         workers=reader.number("GUNICORN_WORKERS", 2, 1, 16),
@@ -131,8 +129,6 @@ def read_migration_settings(environ: Mapping[str, str] = os.environ) -> Migratio
     settings = MigrationSettings(
         db_nodes=reader.nodes(),
         password=reader.secret("mysql_migration_password"),
-        db_port=reader.number("DB_PORT", 3306, 1, 65535),
-        db_name=reader.word("DB_NAME", "foobar"),
     )
     reader.check()
     return settings

@@ -186,7 +186,7 @@ class Controller:
         """Execute what the former primary could not send any more."""
         self.server.execute([*statements.stop_replica(), *statements.let_administrator_write()])
         done = self.server.feed(self.orders.rescue)
-        self.orders.rescue.unlink()
+        self.orders.rescue.unlink(missing_ok=True)  # or the order was withdrawn meanwhile
         self._log("executed what was brought over" if done else "could not execute all that was brought over")
 
     def _act(self, me: Facts, decision: Decision, peers: Sequence[Peer]) -> bool:
@@ -196,6 +196,7 @@ class Controller:
             self._log("was the primary, and another was promoted since: closes")
             self._close()
             self._stop_waiting()
+            return self._say("waiting", "to see what it has, now that it is closed")
         elif me.writable or not me.locked:
             self._log("was opened for writing by hand, and is not the primary: closes again")
             self.server.execute(statements.close_for_writing())

@@ -165,8 +165,11 @@ class Server:
 
     def feed(self, dumped: Path) -> bool:
         """Execute what `dump` wrote; whether all of it could be."""
-        with dumped.open("rb") as file:
-            return subprocess.run(statements.feed(), stdin=file, timeout=DUMP_SECONDS).returncode == 0
+        try:
+            with dumped.open("rb") as file:
+                return subprocess.run(statements.feed(), stdin=file, timeout=DUMP_SECONDS).returncode == 0
+        except (OSError, subprocess.TimeoutExpired):
+            return False
 
     def wait(self, check: Callable[[], bool], seconds: float | None = None) -> bool:
         """Wait until `check` holds or `seconds` have passed; EndedError when mysqld ends first.
@@ -181,7 +184,8 @@ class Server:
                 raise EndedError(status)
             if deadline is not None and not self._stopping and time.monotonic() >= deadline:
                 return False
-            time.sleep(TICK_SECONDS)
+            left = TICK_SECONDS if deadline is None else max(0.01, deadline - time.monotonic())
+            time.sleep(min(TICK_SECONDS, left))
         return True
 
     def _run(self, command: list[str]) -> None:

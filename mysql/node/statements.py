@@ -67,7 +67,7 @@ SELECT 'Rpl_semi_sync_source_waits', IF(@@GLOBAL.rpl_semi_sync_source_wait_no_re
 
 
 def accounts(passwords: Mapping[str, str]) -> list[Statement]:
-    """Make every account what GRANTS and the secret files say, whatever it was before.
+    """Make every account what GRANTS and the secret files say; what somebody gave it beyond that, it keeps.
 
     Not written to the binary log: every node does it for itself from the same files, so it
     leaves no transaction that another node lacks. root loses its empty first password.

@@ -6,10 +6,12 @@ import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from wall.database import Busy
 from wall.topology import NodeState
 
 from tests.unit.app.fakes import PASSWORD, PRIMARY, REPLICA, Browser, Tier
@@ -154,6 +156,20 @@ def test_a_double_click_posts_once(browser: Browser, tier: Tier) -> None:
     assert "changed my mind" in answer.text
     fields["key"] = re.search(r'name="key"[^>]*value="([^"]+)"', answer.text)[1]
     assert browser.client.post("/messages", data=fields).status_code == 303
+
+
+def test_a_second_click_while_the_first_is_under_way_keeps_its_key(
+    browser: Browser, tier: Tier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under another one it would be another message, as soon as both are through."""
+    browser.join()
+    fields = {**browser.fields("/"), "body": "once"}
+    with monkeypatch.context() as first:
+        first.setattr(tier.database, "write", Mock(side_effect=Busy))
+        answer = browser.client.post("/messages", data=fields)
+    assert answer.status_code == 409
+    assert "on its way" in answer.text
+    assert f'value="{fields["key"]}"' in answer.text
 
 
 @pytest.mark.parametrize(

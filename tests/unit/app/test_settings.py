@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ def environ(tmp_path: Path) -> dict[str, str]:
     for name in SECRETS:
         (tmp_path / name).write_text(f"{name} value\n")
     (tmp_path / "app_session_key").write_text("k" * 32 + "\n")
-    return {"DB_NODES": "db1 db2", "SECRETS_DIR": str(tmp_path), "APP_NAME": "app7"}
+    return {"DB_NODES": "db1 db2", "SECRETS_DIR": str(tmp_path)}
 
 
 def test_good_values(environ: dict[str, str]) -> None:
@@ -23,7 +24,7 @@ def test_good_values(environ: dict[str, str]) -> None:
     assert settings.db_nodes == ("db1", "db2")
     assert settings.app_password == "mysql_app_password value"
     assert (settings.db_max_lag, settings.cookie_secure) == (9, True)
-    assert settings.server_name == "app7"
+    assert settings.server_name == socket.gethostname()
 
 
 def test_empty_values_mean_the_default(environ: dict[str, str]) -> None:

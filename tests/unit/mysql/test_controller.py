@@ -303,12 +303,26 @@ def test_what_was_brought_over_is_executed_first(make: Callable[..., Node]) -> N
     assert node.orders.given
 
 
+def test_what_was_brought_over_may_be_withdrawn_while_it_is_executed(
+    make: Callable[..., Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    behind = GtidSet.parse("aaaaaaaa-0000-0000-0000-000000000001:1-7")
+    node = make(replace(REPLICA, executed=behind), Down("db1"))
+    give(node, LEAD)
+    node.orders.rescue.write_text("the last two")
+    monkeypatch.setattr(node.server, "feed", lambda file: file.unlink())
+    assert node.round().startswith("waiting: to see")
+
+
 def test_a_primary_that_finds_a_later_one_closes_and_gives_up_its_own(make: Callable[..., Node]) -> None:
-    """It could not be fenced; both were open. The later promotion is right."""
+    """It could not be fenced; both were open. The later one is right. What was under way at its closing is kept too."""
     more = GtidSet.parse("aaaaaaaa-0000-0000-0000-000000000001:10-12")
-    node = make(replace(PRIMARY, executed=NINE | more), replace(PRIMARY, name="db2", term=1))
+    node = make(PRIMARY, replace(PRIMARY, name="db2", term=1))
     node.round()
-    assert node.server.done.index(CLOSES) < node.server.done.index("restart on copy, follow db2")
+    assert CLOSES in node.server.done
+    node.peers.me = replace(PRIMARY, executed=NINE | more, writable=False, locked=True)
+    node.round()
+    assert "restart on copy, follow db2" in node.server.done
     assert [kept.read_text() for kept in node.orders.discarded.iterdir()] == [str(more)]
 
 
