@@ -5,7 +5,7 @@ import subprocess
 import urllib.request
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from ladder.drills import site
 from ladder.drills.checker import check
 from ladder.drills.record import Record
 from ladder.engine import containers
+from ladder.errors import UserError
 from ladder.faults import FAULTS
 from ladder.nodes import stage_in_force, targets
 from ladder.settings import ROOT, Settings
@@ -160,7 +161,14 @@ class Stack:
         wait_until(lambda: not wrong(), within=within, what="the stage is whole", hint=wrong)
 
     def holder(self, role: str) -> str:
-        """The one node that has a role now."""
+        """The one node that has a role now; it may be changing hands, and is waited for."""
+
+        def found() -> list[str]:
+            with suppress(UserError):
+                return list(targets(self.settings, role))
+            return []
+
+        wait_until(lambda: len(found()) == 1, within=15, what=f"one node is the {role}")
         (name,) = targets(self.settings, role)
         return name
 

@@ -5,7 +5,7 @@ import uuid
 from dataclasses import replace
 from pathlib import Path
 
-from ladder.drills.checker import felt_by, told
+from ladder.drills.checker import LATE, felt_by, told
 from ladder.drills.drill import Plan, Visitors
 from ladder.drills.record import KINDS, Begin, Record, Request
 from ladder.drills.visitor import PATIENCE
@@ -14,14 +14,28 @@ from ladder.wait import wait_until
 
 READS, WRITES = 20.0, 4.0
 """Requests a second."""
+LATE_SHARE = 0.2
+"""A machine that holds up more of the requests itself is too slow for any test."""
+AFTER = 5.0
+"""Seconds after which all is as before it stood still."""
 
 
 class History(Record):
     """What has ended so far."""
 
     def bad(self, kind: str) -> list[Request]:
-        """Those of a kind that were not answered as they should."""
-        return self.of(kind, "failed", "unknown")
+        """Those of a kind that were not answered as they should.
+
+        Not what was under way when this machine stood still, or within some seconds of it: health checks were late then
+        as well. The visitors know when that was, by their own requests, which left late.
+        """
+        late = [each for each in self.requests if each.sent - each.due > LATE]
+        assert len(late) <= max(20, LATE_SHARE * len(self.requests)), f"{len(late)} left late: nothing can be said"
+        return [
+            each
+            for each in self.of(kind, "failed", "unknown")
+            if not any(one.due <= each.end and each.due <= one.sent + AFTER for one in late)
+        ]
 
     def told(self, kind: str) -> str:
         """The same, for people."""

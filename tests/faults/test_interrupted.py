@@ -55,7 +55,7 @@ def test_what_is_broken_already_is_named(stack: Stack) -> None:
 def test_interrupted_it_heals_what_it_broke(stack: Stack, shell: str, ended: signal.Signals) -> None:
     """The signal goes to make too, as Ctrl-C does; what a shell's & starts ignores Ctrl-C, unless it says otherwise."""
     before = stack.starts()
-    words = ["sh", "-c", f"{shell}exec make --silent drill FAULT='pause app1 then kill web1'"]
+    words = ["sh", "-c", f"{shell}exec make --silent drill FAULT='pause app1 then kill web1' READS=24 WRITES=6"]
     with subprocess.Popen(
         words,
         cwd=ROOT,

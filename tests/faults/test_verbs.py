@@ -99,9 +99,15 @@ def test_a_partition_does_not_outlive_a_restart(stack: Stack) -> None:
 
 def sends(stack: Stack, sender: str, receiver: str) -> bool:
     """Whether a datagram of one application server reaches another."""
-    listen = "import socket; s = socket.socket(type=2); s.bind(('', 5000)); s.settimeout(1.5); print('up', flush=True)"
-    command = ["docker", "exec", str(stack.node(receiver).id), "python3", "-c", f"{listen}; print(s.recv(9))"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as listener:
+    # It looks when the sender has ended: what was sent is there by then, or was lost.
+    listen = (
+        "import socket, sys; s = socket.socket(type=2); s.bind(('', 5000)); s.settimeout(0.5); print('up', flush=True)"
+        "; sys.stdin.read(); print(s.recv(9))"
+    )
+    command = ["docker", "exec", "--interactive", str(stack.node(receiver).id), "python3", "-c", listen]
+    pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=nowhere, text=True) as listener:
+        assert listener.stdin
         assert listener.stdout
         listener.stdout.readline()
         speak = f"import socket; socket.socket(type=2).sendto(b'heard', ('{address(stack, receiver)}', 5000))"
@@ -109,6 +115,7 @@ def sends(stack: Stack, sender: str, receiver: str) -> bool:
         subprocess.run(
             ["docker", "exec", str(stack.node(sender).id), "python3", "-c", speak], stderr=subprocess.DEVNULL
         )
+        listener.stdin.close()
         return "heard" in listener.stdout.read()
 
 

@@ -27,7 +27,7 @@ def terms(stack: Stack) -> int:
 
 def test_the_primary_waits_for_its_replica_before_it_commits(stack: Stack) -> None:
     """For as long as it takes: who ends that is node/confirmed.py, which leaves word first."""
-    assert confirmed(stack)
+    wait_until(lambda: confirmed(stack), within=20, what="a replica confirms")
     names = ("wait_point", "timeout", "wait_no_replica")
     query = f"SELECT {', '.join(f'@@rpl_semi_sync_source_{name}' for name in names)}"
     assert stack.sql(stack.holder("primary"), query) == [["AFTER_SYNC", "4294967295", "1"]]

@@ -129,38 +129,38 @@ def topology(probes: dict[str, FakeProbe]) -> Iterator[Topology]:
 
 
 def test_asks_every_node(topology: Topology) -> None:
-    tier = topology.wait(lambda s: s.settled, 2)
+    tier = topology.wait(lambda s: s.settled, 20)
     assert (tier.writer, tier.fresh_replicas) == ("db1", ("db2",))
 
 
 def test_a_paused_node_delays_no_other(topology: Topology, probes: dict[str, FakeProbe]) -> None:
     probes["db1"].free.clear()
-    tier = topology.wait(lambda s: bool(s.fresh_replicas), 2)
+    tier = topology.wait(lambda s: bool(s.fresh_replicas), 20)
     assert tier.readers() == ("db2",)
     assert not tier.settled
 
 
 def test_a_suspect_is_out_until_it_answers_again(topology: Topology, probes: dict[str, FakeProbe]) -> None:
-    topology.wait(lambda s: s.settled, 2)
+    topology.wait(lambda s: s.settled, 20)
     probes["db2"].state = OSError("gone")
     topology.suspect("db2")
     assert topology.snapshot.readers() == ("db1",)
     probes["db2"].asked.clear()
-    assert probes["db2"].asked.wait(2)
+    assert probes["db2"].asked.wait(20)
     assert topology.snapshot.readers() == ("db1",)
     probes["db2"].state = REPLICA
     topology.suspect("db2")  # wakes its monitor
-    assert topology.wait(lambda s: "db2" in s.readers(), 2).readers()[0] == "db2"
+    assert topology.wait(lambda s: "db2" in s.readers(), 20).readers()[0] == "db2"
     assert probes["db2"].closed
 
 
 def test_an_answer_older_than_the_suspicion_counts_for_nothing(
     topology: Topology, probes: dict[str, FakeProbe]
 ) -> None:
-    topology.wait(lambda s: s.settled, 2)
+    topology.wait(lambda s: s.settled, 20)
     probes["db1"].free.clear()
     probes["db1"].asked.clear()
-    assert probes["db1"].asked.wait(3)  # a question is under way,
+    assert probes["db1"].asked.wait(20)  # a question is under way,
     topology.suspect("db1")  # the node fails a request,
     probes["db1"].asked.clear()
     probes["db1"].state = replace(PRIMARY)
@@ -176,34 +176,38 @@ def test_an_answer_older_than_the_suspicion_counts_for_nothing(
     seen: list[str | None] = []
     topology._learn = learn
     probes["db1"].free.set()  # and the old question is answered:
-    assert answered.wait(2)
+    assert answered.wait(20)
     assert seen == [None]
-    assert topology.wait(lambda s: s.writer == "db1", 2).writer == "db1"  # the next one counts
+    assert topology.wait(lambda s: s.writer == "db1", 20).writer == "db1"  # the next one counts
 
 
 def test_split_brain_is_logged(
     topology: Topology, probes: dict[str, FakeProbe], caplog: pytest.LogCaptureFixture
 ) -> None:
     probes["db2"].state = replace(PRIMARY, name="db2")
-    tier = topology.wait(lambda s: s.settled, 2)
+    tier = topology.wait(lambda s: s.settled, 20)
     assert tier.writer is None
     assert "split brain: db1, db2" in caplog.text
 
 
-def test_a_handover_is_awaited_by_asking_often(topology: Topology, probes: dict[str, FakeProbe]) -> None:
-    topology.wait(lambda s: s.settled, 2)
+def test_a_handover_is_awaited_by_asking_often(
+    topology: Topology, probes: dict[str, FakeProbe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wall.topology.PROBE_EVERY", 60.0)
+    monkeypatch.setattr("wall.topology.HANDOVER_WITHIN", 60.0)
+    topology.wait(lambda s: s.settled, 20)
     probes["db1"].state = replace(REPLICA, name="db1", replicating=False)
     topology.suspect("db1")
-    assert topology.wait(lambda s: s.handing_over, 2).handing_over
+    assert topology.wait(lambda s: s.handing_over, 20).handing_over
     probes["db2"].state = replace(PRIMARY, name="db2")
-    assert topology.wait(lambda s: s.writer == "db2", 0.5).writer == "db2"
+    assert topology.wait(lambda s: s.writer == "db2", 20).writer == "db2"
 
 
 def test_a_dead_primary_hands_nothing_over(topology: Topology, probes: dict[str, FakeProbe]) -> None:
-    topology.wait(lambda s: s.settled, 2)
+    topology.wait(lambda s: s.settled, 20)
     probes["db1"].state = OSError("gone")
     topology.suspect("db1")
-    tier = topology.wait(lambda s: s.settled and s.writer is None, 2)
+    tier = topology.wait(lambda s: s.settled and s.writer is None, 20)
     assert (tier.settled, tier.handing_over) == (True, False)
 
 

@@ -93,7 +93,8 @@ class Site:
         self.connections += 1
         with suppress(asyncio.IncompleteReadError, asyncio.CancelledError, OSError):
             for turn in itertools.count():
-                self._idle.add(writer)
+                if turn:  # kept, and not one that was just opened: its first request may be on its way
+                    self._idle.add(writer)
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
                 self._idle.discard(writer)
                 first, *lines = head.split("\r\n")[:-2]

@@ -10,6 +10,8 @@ import pytest
 from node.gtid import GtidSet
 from node.orders import Order, Orders
 
+from ladder.wait import wait_until
+
 GTIDS = GtidSet.parse("aaaaaaaa-0000-0000-0000-000000000001:1-9")
 ORDER = Order("db2", 3, GTIDS)
 SCRIPT = Path(__file__).parents[3] / "mysql/tell"
@@ -53,9 +55,13 @@ def test_what_is_no_whole_order_is_given_but_not_read(tmp_path: Path, text: str)
 def test_telling_an_order_waits_for_its_answer_and_not_for_an_earlier_one(tmp_path: Path) -> None:
     orders = Orders(tmp_path)
     orders.answer(ORDER, GtidSet())
-    # The node is still at the one before, and answers that.
-    threading.Timer(0.2, lambda: orders.answer(Order("db1", 2), GtidSet())).start()
-    threading.Timer(0.5, lambda: orders.answer(ORDER, GTIDS)).start()
+
+    def node() -> None:
+        wait_until(lambda: orders.given, within=20, what="the order stands", every=0.02)
+        orders.answer(Order("db1", 2), GtidSet())  # it is still at the one before
+        threading.Timer(0.3, orders.answer, (ORDER, GTIDS)).start()
+
+    threading.Thread(target=node).start()
     told = tell(tmp_path, "order", "20", *str(ORDER).split())
     assert (told.returncode, told.stdout.decode().strip()) == (0, str(GTIDS))
 
