@@ -2,13 +2,14 @@
 
 import csv
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import httpx
 import pytest
 
+from ladder.errors import UserError
 from ladder.wait import wait_until
 from tests.conftest import Measure
 from tests.stack import Stack
@@ -126,13 +127,8 @@ def test_health_checks_do_not_ask_the_database(stack: Stack, visitor: httpx.Clie
     assert visitor.get("/static/style.css").status_code == 200
 
 
-def test_what_it_answers_itself_is_a_document_for_programs_and_a_page_for_people(stack: Stack) -> None:
-    """502 of a web server that ends without an answer, 504 of a silent one, 503 when there is none.
-
-    Unlike a GET, a POST without a key is sent to no other server.
-    """
-    paths = ("/api/messages", "/login")
-    expected = {"/api/messages": "application/problem+json", "/login": "text/html"}
+def refusals(stack: Stack, paths: Sequence[str]) -> list[httpx.Response]:
+    """What visitors are told of a web server that ends without an answer, of a silent one, and when there is none."""
 
     def post(path: str) -> httpx.Response | None:
         """None over a connection to the server that was used before: then HAProxy just closes the visitor's, who knows
@@ -148,15 +144,26 @@ def test_what_it_answers_itself_is_a_document_for_programs_and_a_page_for_people
         stack.node(node).pause()
     with ThreadPoolExecutor(16) as pool:
         sent = [pool.submit(post, path) for path in paths for _ in range(8)]  # to both servers, in turn
-        wait_until(lambda: sessions(stack, "lb1", "web 4 -1") == len(sent), within=5, what="all wait for an answer")
+        with suppress(UserError):  # not all, if one was given up meanwhile
+            wait_until(lambda: sessions(stack, "lb1", "web 4 -1") == len(sent), within=5, what="all wait for an answer")
         stack.node("web1").kill(signal="SIGKILL")
         answers = [answer for each in sent if (answer := each.result())]
     with stack.visitor() as visitor:
         wait_until(lambda: visitor.get("/").status_code == 503, within=20, what="nobody is left")
-        answers += [visitor.get(path) for path in paths]
+        return answers + [visitor.get(path) for path in paths]
+
+
+def test_what_it_answers_itself_is_a_document_for_programs_and_a_page_for_people(stack: Stack) -> None:
+    """502, 504 and 503. Unlike a GET, a POST without a key is sent to no other server."""
+    expected = {"/api/messages": "application/problem+json", "/login": "text/html"}
+    for _ in range(3):
+        answers = refusals(stack, [*expected])
+        if {answer.headers["X-Served-By"] for answer in answers} == {"lb1"}:
+            break
+        stack.must("heal")  # web1 was not killed in time, and has told itself that its application is silent
 
     assert {(answer.request.url.path, answer.status_code) for answer in answers} == {
-        (path, status) for path in paths for status in (502, 503, 504)
+        (path, status) for path in expected for status in (502, 503, 504)
     }
     for answer in answers:
         assert answer.headers["Content-Type"].split(";")[0] == expected[answer.request.url.path]
