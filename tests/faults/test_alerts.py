@@ -202,8 +202,8 @@ def test_two_balancers_that_hold_the_address_and_none(stack: Stack, measure: Mea
 
 @pytest.mark.long
 @pytest.mark.stage(3)
-def test_a_primary_whose_replica_is_dead_writes_on_one_node(stack: Stack, measure: Measure) -> None:
-    """Although nobody writes."""
+def test_a_primary_whose_replica_is_dead_writes_on_one_node(stack: Stack, measure: Measure, traffic: Traffic) -> None:
+    """The primary finds out at a write, so somebody writes."""
     wrong = ("WritesOnOneNode", stack.holder("primary"))
     stack.must("kill", NODE="replica")
     fire(stack, measure, wrong)

@@ -21,7 +21,7 @@ FIRST_MESSAGES = (  # oldest first
     "What you post is written to the primary, the one database that accepts writes. "
     "What you read may come from a replica, a moment behind.",
     "Break something: kill a server while you read. Whether you notice depends on the rung.",
-    "Make an account and say hello. 👋",
+    "Make an account and say hello.",
 )
 
 accounts = sa.table(

@@ -1,6 +1,9 @@
 """What a stage promises for what stands in no row of its own."""
 
-from ladder.drills.promises import ANYTHING, PROMISES, SILENT, UNNOTICED, Promise, promise
+from dataclasses import replace
+
+from ladder.drills.promises import ANYTHING, NOTHING_LOST, PROMISES, SILENT, UNNOTICED, Promise, broken, promise
+from tests.unit.ladder.test_scoreboard import WELL
 
 
 def test_a_row_is_what_it_says() -> None:
@@ -29,3 +32,11 @@ def test_of_what_is_in_no_row_nothing_is_promised() -> None:
     assert promise(1, "slow lb1") == ANYTHING
     assert promise(1, "slow lb1 then slow lb1") == ANYTHING
     assert promise(9, "kill web1") == ANYTHING
+
+
+def test_who_lost_the_only_disk_may_have_lost_the_writers_account_but_the_site_must_be_back() -> None:
+    refused = replace(WELL, writes=replace(WELL.writes, down_at_end=True))
+    assert list(broken(promise(0, "wipe primary"), refused)) == []
+    assert list(broken(NOTHING_LOST, refused)) == ["writes down at the end: 1, promised at most 0"]
+    silent = replace(WELL, reads=replace(WELL.reads, down_at_end=True))
+    assert list(broken(promise(0, "wipe primary"), silent)) == ["reads down at the end: 1, promised at most 0"]
