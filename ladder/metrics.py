@@ -163,12 +163,12 @@ REPLICA = {
 }
 """What only the database emits that replicates at the moment."""
 
-PAIR = {"lb_holds_address": "1: holds this `address`, which two balancers share"}
+PAIR = {"lb_holds_address": "1: holds this `address`, which two balancers share (stage 3, job `pair`)"}
 """What balancers emit where there are two, asked as a job of its own."""
 
 SEMI_SYNC = {
-    "mysql_global_status_rpl_semi_sync_source_status": "1: a replica confirms what it writes",
-    "mysql_global_status_rpl_semi_sync_source_no_tx": "writes that were acknowledged unconfirmed",
+    "mysql_global_status_rpl_semi_sync_source_status": "1: a replica confirms what it writes (stage 3)",
+    "mysql_global_status_rpl_semi_sync_source_no_tx": "writes that were acknowledged unconfirmed (stage 3)",
 }
 """What a database emits from stage 3 on; it tells something of the primary."""
 
