@@ -5,6 +5,7 @@ Read next: ../pki/certificates.py (what is in them), ../haproxy/certificate-load
 """
 
 import base64
+import hashlib
 import re
 import ssl
 import subprocess
@@ -28,6 +29,8 @@ TRUSTED = FOLDER / "trusted.crt"
 """What a visitor trusts who has it from us, the prober for one: our authority, or the chain of the user's own."""
 RENEW_BEFORE = 10.0
 """Days: `up` renews what has fewer left."""
+LOADED = ROOT / ".ladder/certificate"
+"""The digest of the certificate that was last brought into running balancers; what they start with is the file's."""
 ANEW = "Put the old ones back, or begin with a new authority, to be trusted anew: rm secrets/ca.* secrets/site.pem"
 
 
@@ -50,20 +53,25 @@ def ensure(settings: Settings) -> list[str]:
         UserError: the user's own will not do, or the authority's files are damaged. Nothing was changed.
     """
     now = datetime.now(UTC)
-    said = []
-    if not (ROOT_KEY.exists() or ROOT_CERTIFICATE.exists()):
-        made = make_root(now)
-        write(ROOT_KEY, made.key, 0o600)
-        write(ROOT_CERTIFICATE, made.chain, 0o444)
-        said.append("made an authority for this machine, secrets/ca.crt")
+    said = ["made an authority for this machine, secrets/ca.crt"] if ensure_authority() else []
     if settings.tls_certificate:
-        if (pair := _users(settings, now)) != site():
+        if (pair := _users(settings, now)) != site() or not _trusted_is(pair.chain):
             _keep(pair, pair.chain)
             said.append(f"took your certificate, {settings.tls_certificate}")
-    elif not (_will_do(site(), authority(), now) and TRUSTED.exists()):
+    elif not (_will_do(site(), authority(), now) and _trusted_is(authority().chain)):
         _keep(make_leaf(authority(), now), authority().chain)
         said.append("made a certificate for www.foobar.com and foobar.com")
     return said
+
+
+def ensure_authority() -> bool:
+    """Have an authority of our own; whether it is a new one."""
+    if ROOT_KEY.exists() or ROOT_CERTIFICATE.exists():
+        return False
+    made = make_root(datetime.now(UTC))
+    write(ROOT_KEY, made.key, 0o600)
+    write(ROOT_CERTIFICATE, made.chain, 0o444)
+    return True
 
 
 def renew(settings: Settings) -> list[str]:
@@ -87,11 +95,16 @@ def load(settings: Settings, stage: Stage) -> list[str]:
     """Have every balancer that runs serve the site's certificate, as it is in its file, from the next handshake on.
 
     Raises:
-        UserError: one did not take it.
+        UserError: one did not take it, or could not; the others have.
     """
     present = containers(settings)
-    said = []
+    said, failed = [], []
     for node in (node for node in stage.nodes if node.startswith("lb")):
+        if node in present and present[node].status == "paused":
+            failed.append(
+                f"{node} is frozen, and has the old certificate; say it again after: make unpause NODE={node}"
+            )
+            continue
         if node not in present or present[node].status != "running":
             said.append(f"{node} does not run; it will serve the new certificate when it does")
             continue
@@ -99,9 +112,19 @@ def load(settings: Settings, stage: Stage) -> list[str]:
         done = subprocess.run(command, input=SITE.read_bytes(), capture_output=True)
         if done.returncode:
             text = (done.stdout + done.stderr).decode(errors="replace").strip()
-            raise UserError(f"{node} did not take the new certificate; try: make restart NODE={node}\n{text}")
+            failed.append(f"{node} did not take the new certificate; try: make restart NODE={node}\n{text}")
+            continue
         said.append(f"{node} serves the new certificate")
+    if failed:
+        raise UserError("\n".join([*failed, *said]))
+    LOADED.parent.mkdir(exist_ok=True)
+    LOADED.write_text(_digest())
     return said
+
+
+def loaded() -> bool:
+    """Whether the balancers that run have been brought the certificate as it is in its file."""
+    return LOADED.exists() and LOADED.read_text() == _digest()
 
 
 def site() -> Pair | None:
@@ -155,6 +178,14 @@ def pin() -> str:
     return base64.b64encode(spki_sha256(found.certificate)).decode()
 
 
+def _digest() -> str:
+    return hashlib.sha256(SITE.read_bytes()).hexdigest()
+
+
+def _trusted_is(chain: bytes) -> bool:
+    return TRUSTED.exists() and TRUSTED.read_bytes() == chain
+
+
 def _keep(pair: Pair, trusted: bytes) -> None:
     write(SITE, pair.chain.strip() + b"\n" + pair.key.strip() + b"\n", 0o600)
     # The same file, and no new one in its place, is what a running prober sees.
@@ -173,7 +204,8 @@ def _users(settings: Settings, now: datetime) -> Pair:
             f"TLS_CERTIFICATE={certificate} with TLS_KEY={key} will not do, nothing was changed: {'; '.join(wrong)}. "
             "Take others, or none, for one of our own: make up STAGE=… TLS_CERTIFICATE= TLS_KEY="
         )
-    return pair
+    # The chain is handed on to whoever is to trust it; some keep the key in the same file.
+    return pair.alone()
 
 
 def _will_do(pair: Pair | None, root: Pair, now: datetime) -> bool:

@@ -256,7 +256,7 @@ def trust_(undo: bool) -> None:
     settings = load()
     if settings.tls_certificate:
         raise UserError("the site has your own certificate; whoever issued it is to be trusted, not our authority")
-    certificates.ensure(settings)
+    certificates.ensure_authority()
     root = certificates.authority().certificate
     out.print(f"{trust.subject()}\n  {certificates.ROOT_CERTIFICATE}\n  SHA-256 {certificates.fingerprint(root)}")
     out.print("It can vouch for foobar.com and its subdomains, and for nothing else.\n")

@@ -1,5 +1,6 @@
 """The collector's answers to questions, in PromQL, over its published port."""
 
+import http.client
 import json
 import urllib.error
 import urllib.parse
@@ -46,6 +47,6 @@ def ask(settings: Settings, question: str) -> list[Sample]:
             answer: dict[str, Any] = json.load(response)
     except urllib.error.HTTPError as error:
         raise UserError(f"the collector can't answer: {error.read().decode(errors='replace')[:300]}") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise UserError("the collector does not answer; see: make ps, or undo all faults: make heal") from error
     return [Sample(series["metric"], float(series["value"][1])) for series in answer["data"]["result"]]

@@ -56,17 +56,22 @@ def ensure(folder: Path = FOLDER) -> list[str]:
     return missing
 
 
-def store(name: str, text: str) -> bool:
-    """Put a secret of the user's own where the containers find it. Whether it is another than before."""
+def stored(name: str) -> str | None:
+    """A secret of the user's own, as it was put there; None if there is none yet."""
+    path = FOLDER / name
+    return path.read_text() if path.exists() else None
+
+
+def store(name: str, text: str) -> None:
+    """Put a secret of the user's own where the containers find it."""
+    if stored(name) == text:
+        return
     # The same file, and no new one in its place, is what a running container sees.
     path = FOLDER / name
     path.touch()
-    if path.read_text() == text:
-        return False
     path.chmod(0o644)
     path.write_text(text)
     path.chmod(0o444)
-    return True
 
 
 def host_authorities() -> str:

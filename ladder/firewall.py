@@ -53,7 +53,7 @@ def guarded(settings: Settings) -> dict[str, Container]:
 def counts(settings: Settings) -> list[Count]:
     """Every rule that counts, of every running server."""
     found = guarded(settings)
-    ask = ["nft", "--json", "list", "table", "inet", "firewall"]
+    ask = ["nft", "--terse", "--json", "list", "table", "inet", "firewall"]
     with ThreadPoolExecutor() as pool:
         said = pool.map(lambda container: exec_in(container, ask), found.values())
     return [count for node, text in zip(found, said, strict=True) if text for count in parse(node, text)]

@@ -7,6 +7,7 @@ sender alone, at one port, and nothing else in the world.
 
 import base64
 import http.client
+import ipaddress
 import socket
 import ssl
 from dataclasses import replace
@@ -104,9 +105,9 @@ def password(name: str) -> str:
         text = (ROOT / Path(name).expanduser()).read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"REMOTE_WRITE_PASSWORD_FILE={name} can't be read: {error}; {WAY_OUT}") from error
-    if not text or len(text.splitlines()) != 1:
+    if not (text and text.isascii() and text.isprintable()):
         raise UserError(
-            f"REMOTE_WRITE_PASSWORD_FILE={name}: one line with a password or token belongs there; {WAY_OUT}"
+            f"REMOTE_WRITE_PASSWORD_FILE={name}: one line with a password or token belongs there, in ASCII; {WAY_OUT}"
         )
     return text
 
@@ -121,7 +122,18 @@ def resolve(parts: SplitResult, setting: str, way_out: str) -> str:
         found = socket.getaddrinfo(parts.hostname, port(parts), socket.AF_INET, socket.SOCK_STREAM)
     except (OSError, ValueError) as error:  # a port that is none, a name that can be none
         raise UserError(f"{setting}: {parts.hostname} has no address ({error}); {way_out}") from error
-    return str(found[0][4][0])
+    address = str(found[0][4][0])
+    if loopback(address):
+        raise UserError(
+            f"{setting}: {parts.hostname} is {address}, which in a container is the container itself; "
+            f"say another address of this machine; {way_out}"
+        )
+    return address
+
+
+def loopback(address: str) -> bool:
+    """Whether nobody else than a machine itself reaches it there."""
+    return ipaddress.ip_address(address).is_loopback
 
 
 def port(parts: SplitResult) -> int:

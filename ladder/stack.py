@@ -63,15 +63,14 @@ def up(settings: Settings, stage: Stage) -> None:
 
     step(f"Starting stage {stage.number}, {stage.title}")
     # Until here nothing was changed that a running server reads.
-    changed = certificates.ensure(settings)
-    for line in changed:
+    for line in certificates.ensure(settings):
         note(line)
     before, settings = settings, replace(settings, profile=stage.profile)
     keep(settings, stage.profile)
     hand_over(settings, secrets)
     clear_the_way(settings, stage)
-    if changed and door.secure(before):
-        # What runs already, and is not replaced, still serves the one before.
+    if door.secure(before) and not certificates.loaded():
+        # What runs already, and is not replaced, still serves the one before; or a command was interrupted here.
         certificates.load(settings, stage)
     # Compose does not see that a secret's file is another one, and a running server keeps the one it has.
     start(settings, stage, *(["--force-recreate"] if anew else []))
@@ -108,10 +107,12 @@ def hand_over(settings: Settings, secrets: Mapping[str, str]) -> None:
 
     The collector reads the receiver's URL when it starts, and Compose doesn't see that it is another: it is made anew.
     """
-    changed = [name for name, text in secrets.items() if credentials.store(name, text)]
     collector = containers(settings).get("prometheus")
-    if collector and credentials.RECEIVER_URL in changed:
-        remove(collector)
+    for name, text in secrets.items():
+        # The collector first: interrupted in between, the next command still finds another URL.
+        if collector and name == credentials.RECEIVER_URL and credentials.stored(name) != text:
+            remove(collector)
+        credentials.store(name, text)
 
 
 def remove_half_made(settings: Settings) -> None:

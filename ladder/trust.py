@@ -49,8 +49,11 @@ def change(*, undo: bool, stores: tuple[Store, ...] = STORES, nss: Path = NSS) -
         if not shutil.which(store.command) or not os.access(store.folder, os.W_OK):
             continue
         target = store.folder / f"{name()}.crt"
+        if undo and not target.exists():
+            yield f"was not trusted by the programs of this system ({target})"
+            continue
         if undo:
-            target.unlink(missing_ok=True)
+            target.unlink()
         else:
             target.write_bytes(root.read_bytes())
         _run(store.command)
@@ -71,7 +74,7 @@ def by_hand(*, undo: bool) -> Iterator[str]:
     if undo:
         yield f"Wherever else you had {root} trusted, remove {name()} or {subject()!r} in the same place."
         return
-    yield f"macOS             security add-trusted-cert -k ~/Library/Keychains/login.keychain-db {root}"
+    yield f"macOS             security add-trusted-cert -p ssl -k ~/Library/Keychains/login.keychain-db {root}"
     yield f"Windows           certutil -user -addstore Root {root}"
     yield f"Debian, Ubuntu    sudo cp {root} {STORES[0].folder}/{name()}.crt && sudo {STORES[0].command}"
     yield f"Fedora            sudo cp {root} {STORES[1].folder}/{name()}.crt && sudo {STORES[1].command}"

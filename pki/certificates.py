@@ -11,7 +11,7 @@ from ipaddress import ip_network
 from itertools import pairwise
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -45,17 +45,29 @@ class Pair:
 
     def private_key(self) -> Key:
         """The key. Raises ValueError if it is none of a kind that browsers take, TypeError if a passphrase locks it."""
-        key = serialization.load_pem_private_key(self.key, password=None)
-        if not isinstance(key, Key):
-            raise ValueError(type(key))
-        return key
+        try:
+            key = serialization.load_pem_private_key(self.key, password=None)
+        except UnsupportedAlgorithm as error:
+            raise ValueError(str(error)) from error
+        if isinstance(key, rsa.RSAPrivateKey) and key.key_size >= 2048:
+            return key
+        if isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, (ec.SECP256R1, ec.SECP384R1)):
+            return key
+        raise ValueError(type(key))
+
+    def alone(self) -> "Pair":
+        """The same without what else stood in the files: another key, or words."""
+        return Pair(
+            b"".join(each.public_bytes(serialization.Encoding.PEM) for each in self.certificates),
+            _pem(self.private_key()),
+        )
 
 
 def make_root(now: datetime) -> Pair:
     """A new authority.
 
-    It can vouch for foobar.com and its subdomains and for nothing else (RFC 5280, 4.2.1.10): who trusts it gives
-    nobody a way to pose as any other site, whatever becomes of its key.
+    It can vouch for servers of foobar.com and its subdomains and for nothing else (RFC 5280, 4.2.1.10, 4.2.1.12): who
+    trusts it gives nobody a way to pose as any other site, or to sign mail or programs, whatever becomes of its key.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"www.foobar.com live, root of {now:%Y-%m-%d %H:%M}")])
@@ -66,6 +78,7 @@ def make_root(now: datetime) -> Pair:
         .issuer_name(name)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(key_cert_sign=True, crl_sign=True), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(only, critical=True)
     )
     return _end(made, key, key)
@@ -101,7 +114,12 @@ def troubles(pair: Pair, now: datetime, names: Sequence[str] = NAMES) -> list[st
     except TypeError:
         found.append("the key is locked by a passphrase, which nobody is there to type; take it off")
     except ValueError:
-        found.append("the key is no PEM file (-----BEGIN PRIVATE KEY-----) of an RSA or elliptic-curve key")
+        found.append(
+            "the key is no PEM file (-----BEGIN PRIVATE KEY-----) of an RSA key of 2048 bits or more, or an "
+            "elliptic-curve key on P-256 or P-384"
+        )
+    except UnsupportedAlgorithm:
+        found.append("the certificate is for a kind of key that browsers don't take")
     if now >= first.not_valid_after_utc:
         found.append(f"the certificate expired on {first.not_valid_after_utc:%Y-%m-%d %H:%M} UTC")
     if now < first.not_valid_before_utc:
@@ -113,7 +131,7 @@ def troubles(pair: Pair, now: datetime, names: Sequence[str] = NAMES) -> list[st
     for issued, issuer in pairwise(chain):
         try:
             issued.verify_directly_issued_by(issuer)
-        except (ValueError, TypeError, InvalidSignature):
+        except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
             found.append(
                 "the certificates of the file don't follow one from the other: first the site's, then its issuer's"
             )
@@ -163,10 +181,13 @@ def _begin(name: x509.Name, key: ec.EllipticCurvePrivateKey, now: datetime, days
 
 def _end(made: x509.CertificateBuilder, key: ec.EllipticCurvePrivateKey, signer: Key) -> Pair:
     certificate = made.sign(signer, hashes.SHA256())
-    secret = key.private_bytes(
+    return Pair(certificate.public_bytes(serialization.Encoding.PEM), _pem(key))
+
+
+def _pem(key: Key) -> bytes:
+    return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    return Pair(certificate.public_bytes(serialization.Encoding.PEM), secret)
 
 
 def _usage(**allowed: bool) -> x509.KeyUsage:

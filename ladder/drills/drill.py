@@ -346,7 +346,9 @@ def report(record: Record) -> Iterator[str]:
     verdict = check(record)
     yield sentence(verdict)
     if verdict.void:
-        raise UserError("this drill has no verdict; say it again, on a small machine with fewer visitors: READS=50 WRITES=10")
+        raise UserError(
+            "this drill has no verdict; say it again, on a small machine with fewer visitors: READS=50 WRITES=10"
+        )
     stage, means = record.begin.stage, record.means
     promised = promise(stage, means)
     if wrong := list(broken(promised, verdict)):

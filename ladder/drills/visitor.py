@@ -41,8 +41,11 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class FewAtOnce(selectors.DefaultSelector):
-    """Hands the loop a few sockets at a time, so that what is due leaves between them: after a stall hundreds of TLS
-    handshakes go on in one moment, and all of them before the clock is asked again would hold everybody back."""
+    """Hands the loop a few sockets at a time, so that what is due leaves between them.
+
+    After a stall hundreds of TLS handshakes go on in one moment; all of them before the clock is asked again would hold
+    everybody back.
+    """
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """The first few that are ready; the others still are, the next time."""

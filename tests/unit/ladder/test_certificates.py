@@ -2,11 +2,13 @@
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from ladder import browser, certificates, door, settings, trust
 from ladder.errors import UserError
+from ladder.stages import stage_of
 from pki.certificates import Pair, make_leaf, make_root
 
 DEFAULTS = settings.check(settings.read(settings.DEFAULTS), "stage2")
@@ -15,7 +17,7 @@ NOW = datetime.now(UTC)
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("ROOT_KEY", "ROOT_CERTIFICATE", "SITE", "TRUSTED"):
+    for name in ("ROOT_KEY", "ROOT_CERTIFICATE", "SITE", "TRUSTED", "LOADED"):
         monkeypatch.setattr(certificates, name, tmp_path / getattr(certificates, name).name)
     return tmp_path
 
@@ -122,6 +124,49 @@ def test_the_users_own_takes_the_place_of_ours_and_leaves_it(folder: Path) -> No
     assert kept().certificate != mine.certificate
 
 
+def test_a_users_file_with_the_key_beside_the_certificate_gives_the_key_to_nobody_else(folder: Path) -> None:
+    """As HAProxy itself would have it."""
+    certificates.ensure(DEFAULTS)
+    mine = make_leaf(make_root(NOW), NOW)
+    both = users(folder, Pair(mine.chain + mine.key, mine.chain + mine.key))
+    assert "took your certificate" in certificates.ensure(both)[0]
+    assert certificates.ensure(both) == []
+    assert certificates.TRUSTED.read_bytes() == mine.chain
+    assert kept() == mine
+
+
+def test_what_is_to_be_trusted_is_made_again(folder: Path) -> None:
+    certificates.ensure(DEFAULTS)
+    certificates.TRUSTED.write_bytes(make_root(NOW).chain)
+    assert certificates.ensure(DEFAULTS)
+    assert certificates.TRUSTED.read_bytes() == certificates.ROOT_CERTIFICATE.read_bytes()
+
+
+def test_a_balancer_that_could_not_take_a_new_one_is_named_and_the_other_has_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the next `make up` brings it again."""
+    certificates.ensure(DEFAULTS)
+    status, done = {"lb1": "paused", "lb2": "running"}, []
+    monkeypatch.setattr(
+        certificates, "containers", lambda _: {node: Mock(id=node, status=status[node]) for node in status}
+    )
+    monkeypatch.setattr(
+        "subprocess.run",
+        lambda command, **_: done.append(command) or Mock(returncode=0),  # type: ignore[func-returns-value]
+    )
+    with pytest.raises(UserError, match="lb1 is frozen, and has the old certificate") as error:
+        certificates.load(DEFAULTS, stage_of("3"))
+    assert "lb2 serves the new certificate" in str(error.value)
+    assert len(done) == 1
+    assert not certificates.loaded()
+    status["lb1"] = "exited"
+    certificates.load(DEFAULTS, stage_of("3"))
+    assert certificates.loaded()
+    certificates.SITE.write_bytes(b"another")
+    assert not certificates.loaded()
+
+
 def test_a_users_own_that_will_not_do_is_refused_with_every_reason(folder: Path) -> None:
     certificates.ensure(DEFAULTS)
     before = kept()
@@ -176,6 +221,7 @@ def test_the_system_trusts_the_authority_and_then_no_more(folder: Path) -> None:
     assert said == [f"is trusted by the programs of this system ({only}, true)"]
     assert list(trust.change(undo=True, stores=stores, nss=folder / "no-nss"))
     assert list(store.iterdir()) == []
+    assert "was not trusted" in "".join(trust.change(undo=True, stores=stores, nss=folder / "no-nss"))
 
 
 def test_each_system_has_its_command() -> None:

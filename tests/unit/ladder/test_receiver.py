@@ -42,8 +42,10 @@ def port() -> Iterator[int]:
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(credentials, "FOLDER", tmp_path)
+    monkeypatch.setattr(receiver, "loopback", lambda _: False)
     (tmp_path / "token").write_text("0123456789\n")
     (tmp_path / "empty").write_text("\n")
+    (tmp_path / "marked").write_text("\ufeff0123456789\n")
     return tmp_path
 
 
@@ -58,7 +60,9 @@ def test_one_that_takes_writes_is_known_by_its_address_and_its_token_is_a_secret
     assert found.raw["REMOTE_WRITE_RECEIVER"] == "localhost:127.0.0.1"
     assert found.raw["REMOTE_WRITE_PORT"] == str(port)
     assert secrets == {credentials.RECEIVER: "0123456789", credentials.RECEIVER_URL: url, credentials.WEBHOOK: ""}
-    assert {path.name for path in folder.iterdir()} == {"token", "empty"}, "nothing is changed before all is well"
+    assert {path.name for path in folder.iterdir()} == {"token", "empty", "marked"}, (
+        "nothing is changed before all is well"
+    )
 
 
 def test_without_one_there_is_neither_address_nor_secret(folder: Path) -> None:
@@ -67,13 +71,22 @@ def test_without_one_there_is_neither_address_nor_secret(folder: Path) -> None:
     assert not any(secrets.values())
 
 
-def test_a_secret_tells_whether_it_is_another(folder: Path) -> None:
-    """A running collector has read the URL that was there at its start."""
-    assert not credentials.store(credentials.RECEIVER_URL, "")
-    assert credentials.store(credentials.RECEIVER_URL, "https://x.example/one")
-    assert not credentials.store(credentials.RECEIVER_URL, "https://x.example/one")
-    assert credentials.store(credentials.RECEIVER_URL, "https://x.example/two")
-    assert (folder / credentials.RECEIVER_URL).read_text() == "https://x.example/two"
+@pytest.mark.parametrize("url", ["http://localhost:1/write", "http://127.0.0.2:1/write"])
+def test_one_that_only_this_machine_reaches_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.undo()
+    with pytest.raises(UserError, match="in a container is the container itself"):
+        receiver.prepare(given(url))
+
+
+def test_a_secret_is_kept_in_the_same_file(folder: Path) -> None:
+    """A running container has that one, and would not see another in its place."""
+    assert credentials.stored(credentials.RECEIVER_URL) is None
+    credentials.store(credentials.RECEIVER_URL, "https://x.example/one")
+    file = folder / credentials.RECEIVER_URL
+    before = file.stat().st_ino
+    credentials.store(credentials.RECEIVER_URL, "https://x.example/two")
+    assert (credentials.stored(credentials.RECEIVER_URL), file.stat().st_ino) == ("https://x.example/two", before)
+    assert file.stat().st_mode & 0o777 == 0o444
 
 
 @pytest.mark.parametrize(
@@ -88,6 +101,7 @@ def test_a_secret_tells_whether_it_is_another(folder: Path) -> None:
         ("http://a..b/write", "token", "a..b has no address"),
         ("http://localhost:{port}/write?org=1", "missing", "can't be read"),
         ("http://localhost:{port}/write?org=1", "empty", "one line with a password or token belongs there"),
+        ("http://localhost:{port}/write?org=1", "marked", "one line with a password or token belongs there"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_sentence_that_says_how_to_go_on(

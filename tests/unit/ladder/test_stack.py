@@ -87,7 +87,8 @@ def test_a_collector_with_another_receiver_is_made_anew(
 ) -> None:
     """Passwords it reads whenever it needs them, the URL when it starts."""
     gone: list[object] = []
-    monkeypatch.setattr("ladder.credentials.store", lambda each, _: each == name)
+    monkeypatch.setattr("ladder.credentials.stored", lambda each: "another" if each == name else "")
+    monkeypatch.setattr("ladder.credentials.store", lambda *_: None)
     monkeypatch.setattr(stack, "containers", lambda _: {"prometheus": "the collector", "web1": "another"})
     monkeypatch.setattr(stack, "remove", gone.append)
     stack.hand_over(SETTINGS, dict.fromkeys((credentials.RECEIVER, credentials.RECEIVER_URL), ""))

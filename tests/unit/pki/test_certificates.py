@@ -5,9 +5,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
-from pki.certificates import NAMES, Pair, covers, days_left, make_leaf, make_root, troubles
+from pki.certificates import NAMES, Key, Pair, covers, days_left, make_leaf, make_root, troubles
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 ROOT = make_root(NOW)
@@ -50,9 +51,15 @@ def test_every_certificate_has_a_key_of_its_own() -> None:
     assert LEAF.key != make_leaf(ROOT, NOW).key
 
 
+NO_LOCK = serialization.NoEncryption()
+
+
+def form(key: Key, lock: serialization.KeySerializationEncryption = NO_LOCK) -> bytes:
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, lock)
+
+
 def locked(pair: Pair) -> bytes:
-    form = serialization.BestAvailableEncryption(b"passphrase")
-    return pair.private_key().private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, form)
+    return form(pair.private_key(), serialization.BestAvailableEncryption(b"passphrase"))
 
 
 @pytest.mark.parametrize(
@@ -63,6 +70,8 @@ def locked(pair: Pair) -> bytes:
         (Pair(LEAF.key, LEAF.key), "the certificate is no PEM file"),
         (Pair(LEAF.chain, b""), "the key is no PEM file"),
         (Pair(LEAF.chain, LEAF.chain), "the key is no PEM file"),
+        (Pair(LEAF.chain, form(rsa.generate_private_key(65537, 1024))), "an RSA key of 2048 bits or more"),
+        (Pair(LEAF.chain, form(ec.generate_private_key(ec.SECP256K1()))), "on P-256 or P-384"),
         (Pair(LEAF.chain, locked(LEAF)), "locked by a passphrase"),
         (Pair(LEAF.chain, ROOT.key), "the key is not that of the certificate"),
         (make_leaf(ROOT, NOW - timedelta(days=31)), "expired on 2026-11-20 11:00 UTC"),
