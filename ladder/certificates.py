@@ -117,9 +117,14 @@ def load(settings: Settings, stage: Stage) -> list[str]:
         said.append(f"{node} serves the new certificate")
     if failed:
         raise UserError("\n".join([*failed, *said]))
+    mark_loaded()
+    return said
+
+
+def mark_loaded() -> None:
+    """Keep in mind that no balancer that runs serves another certificate than that of the file."""
     LOADED.parent.mkdir(exist_ok=True)
     LOADED.write_text(_digest())
-    return said
 
 
 def loaded() -> bool:

@@ -65,6 +65,8 @@ def up(settings: Settings, stage: Stage) -> None:
     # Until here nothing was changed that a running server reads.
     for line in certificates.ensure(settings):
         note(line)
+    if not door.secure(settings):
+        certificates.mark_loaded()  # nobody serves another one: whoever will, starts with this
     before, settings = settings, replace(settings, profile=stage.profile)
     keep(settings, stage.profile)
     hand_over(settings, secrets)
