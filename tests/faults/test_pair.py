@@ -40,6 +40,16 @@ def test_the_other_balancer_serves_on(drilled: Drilled, measure: Measure, fault:
         assert (verdict.reads.bad, verdict.writes.bad) == (0, 0)
 
 
+def test_a_visitor_at_rest_hears_that_the_balancer_leaves(stack: Stack) -> None:
+    """His connection is closed while the balancer still has the address: else his next request would be lost."""
+    door = stack.settings.address, stack.settings.http_port
+    with socket.create_connection(door, timeout=10) as visitor:
+        visitor.sendall(b"GET / HTTP/1.1\r\nHost: www.foobar.com\r\n\r\n")
+        assert b" 308 " in visitor.recv(4096)
+        stack.must("stop", NODE="lb")
+        assert visitor.recv(4096) == b""
+
+
 @LONG
 @pytest.mark.parametrize("turn", ["first", "then the other"])
 def test_a_frozen_balancer_gives_way_when_it_thaws(stack: Stack, measure: Measure, turn: str) -> None:

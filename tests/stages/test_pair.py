@@ -1,5 +1,6 @@
 """Two balancers that share an address: who has it, what they may do, what they tell each other, and who hears them."""
 
+import re
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
@@ -73,22 +74,30 @@ def test_each_process_has_what_it_needs_and_nothing_more(stack: Stack) -> None:
         assert {*MAY, "s6-svscan", "s6-supervise"} == seen, node
 
 
-def test_what_one_counts_of_a_visitor_the_other_knows(stack: Stack) -> None:
-    """And goes on with: whoever has asked too often is told so by either."""
+def test_whoever_asks_too_often_is_told_so_by_either_balancer(stack: Stack) -> None:
+    """What one counts of a visitor the other knows, and goes on with when the address comes to it."""
     holder, standby = stack.holder("lb"), stack.holder("standby")
 
     def ask(node: str, question: str) -> str:
         return stack.run_in(node, "as-server", "sh", "-c", f"echo '{question}' | socat -t3 - /run/haproxy.sock")
 
-    ask(holder, "set table pair/visitors key 192.0.2.7 data.http_req_rate 12345")
-    wait_until(
-        lambda: "key=192.0.2.7" in ask(standby, "show table pair/visitors"), within=10, what="the other has been told"
-    )
-    with stack.visitor() as visitor:
-        assert visitor.get("/").status_code == 200
+    def answer() -> tuple[int, str, str]:
+        with stack.visitor() as visitor:
+            found = visitor.get("/")
+            return found.status_code, found.headers.get("Retry-After", ""), found.headers["X-Served-By"].split(", ")[0]
+
+    assert answer() == (200, "", holder)
     for node in (holder, standby):
-        said = ask(node, "show peers pair")
-        assert "last_status=ESTA" in said, said
+        assert "last_status=ESTA" in ask(node, "show peers pair"), node
+    visitors = re.findall(r"key=(\S+)", ask(holder, "show table pair/visitors"))
+    assert visitors, "nobody is counted"
+    for visitor in visitors:
+        # It is forgotten over the next 20 s.
+        ask(holder, f"set table pair/visitors key {visitor} data.http_req_rate 1000000000")
+    assert answer() == (429, "10", holder)
+    stack.must("stop", NODE="lb")
+    assert answer() == (429, "10", standby)
+    wait_until(lambda: answer() == (200, "", standby), within=60, what="he may ask again")
 
 
 def test_adverts_are_let_in_from_the_other_balancer_alone(stack: Stack) -> None:
