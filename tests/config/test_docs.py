@@ -104,7 +104,7 @@ def test_the_budget_of_timeouts_is_what_the_files_say() -> None:
     page = (ROOT / "docs/timeouts.md").read_text()
     haproxy = (ROOT / "haproxy/haproxy.cfg").read_text()
     nginx = (ROOT / "nginx/nginx.conf").read_text()
-    for name in ("http-request", "http-keep-alive", "client", "connect", "server", "queue", "check"):
+    for name in ("http-request", "http-keep-alive", "client", "connect", "server", "check"):
         (value,) = set(re.findall(rf"^\s*timeout {name} (\w+)", haproxy, re.MULTILINE))
         assert re.search(rf"`timeout {name}`[^\n]*\b{value[:-1]} {value[-1]}\b", page), f"timeout {name} {value}"
     for name in ("proxy_connect_timeout", "proxy_read_timeout", "client_header_timeout", "client_body_timeout"):
