@@ -28,6 +28,7 @@ STATE = Path("/run/mysqld/state")
 ROUND_SECONDS = 1.0
 UNDECIDED_SECONDS = 0.3
 ORDERED_SECONDS = 0.05  # the site's writers wait for it
+OWN_END_SECONDS = 0.2  # a transaction takes milliseconds
 CONTEST_ROUNDS = 3  # a rival that decided on older news has shown itself by then
 CLONE_SECONDS = 3600.0
 
@@ -45,6 +46,7 @@ class Controller:
     stood: Order | None = None  # the order that stood when this node was started
     _said: str = ""
     _contested: int = 0
+    _kept: tuple[GtidSet, Path] | None = None  # what is thrown away next, and where it is kept
     _owed: GtidSet | None = None  # what the source had when this node, since its start, first was connected to it
 
     def run(self) -> None:
@@ -142,7 +144,8 @@ class Controller:
                 self.confirmation.note()  # until it is closed, somebody may come back and write here alone
             self._stop_waiting()
             self.server.execute(statements.close_for_writing())
-        self.server.disconnect(statements.IN_TRANSACTION)
+        # Who comes to its COMMIT by itself is told that nothing was stored, and does it again elsewhere.
+        self.server.disconnect(statements.IN_TRANSACTION, after=OWN_END_SECONDS)
 
     def _stop_waiting(self) -> None:
         """A replica waits for no other. This takes MySQL a second."""
@@ -203,7 +206,7 @@ class Controller:
         if isinstance(decision, Follow):
             return self._follow(me, decision, peers)
         if isinstance(decision, Clone):
-            return self._clone(decision)
+            return self._clone(me, decision)
         return self._wait(me, decision)
 
     def _lead(self, me: Facts, decision: Lead, peers: Sequence[Peer]) -> bool:
@@ -246,13 +249,10 @@ class Controller:
         self._caught_up(me, next(p for p in peers if isinstance(p, Facts) and p.name == source))
         return self._say("replica", f"of {source}{trouble}, from GTID {me.executed or 'none'}")
 
-    def _clone(self, decision: Clone) -> bool:
+    def _clone(self, me: Facts, decision: Clone) -> bool:
         donor = decision.donor
-        if decision.discards:
-            count, what = len(decision.discards), decision.discards
-            kept = self.orders.keep_discarded()
-            where = f"kept in {kept}" if self.server.dump(str(what), kept) else "which could not be kept"
-            self._log(f"discards {count} transactions, GTID {what}: {decision.why}; {where}")
+        if decision.discards and not self._keep(me, decision):
+            return False
         self._say("cloning", f"all data of {donor}: {decision.why}")
         self.volume.tidy()
         self.server.execute(
@@ -260,10 +260,28 @@ class Controller:
             CLONE_SECONDS,
         )
         self._say("starting", f"on the copy of {donor}")
+        # What came since it was copied, and was confirmed, goes with the data that was in use.
+        self.orders.note_behind(True)
+        self._owed = None
         self.server.restart_on_copy("" if decision.lead else donor)
         self.peers.forget(self.settings.name)
         self._prepare()
         return False
+
+    def _keep(self, me: Facts, decision: Clone) -> bool:
+        """Write what only this node has into a file, once; nothing is thrown away that can't be kept."""
+        what = decision.discards
+        if self._kept is None or self._kept[0] != what:
+            file = self.orders.keep_discarded()
+            if not self.server.dump(str(what), file):
+                file.unlink(missing_ok=True)
+                own = f"with {len(what)} transactions of its own, which can't be kept in {file.parent} (a full disk?)"
+                return self._say("waiting", f"{own}: {decision.why}; this needs a person")
+            self._kept = what, file
+        gone = len(what) - len(what - me.purged)
+        where = f"kept in {self._kept[1]}" + (f", but for {gone} that are in no binary log any more" if gone else "")
+        self._log(f"discards {len(what)} transactions, GTID {what}: {decision.why}; {where}")
+        return True
 
     def _wait(self, me: Facts, decision: Wait) -> bool:
         """Serve what is here, if it is a copy; what was received is still to be executed."""

@@ -13,7 +13,8 @@ Files on the volume:
     rescue.sql  transactions of a former primary that the new one did not get from it, to be executed first
     alone       this node, the primary, acknowledges writes that no replica has confirmed
     behind      this node was started, and threw away what it had received and not executed (relay_log_recovery in
-                ../my.cnf), though it may have confirmed it; until a primary has sent it everything again
+                ../my.cnf), or was filled by a clone, and may have confirmed more than it has; until a primary has sent
+                it everything
     discarded/  transactions that were thrown away by a clone, kept for a person
 """
 

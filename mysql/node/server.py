@@ -146,10 +146,10 @@ class Server:
             for sql, arguments in todo:
                 cursor.execute(sql, arguments)
 
-    def disconnect(self, which: str) -> None:
-        """End the connections whose numbers this query gives."""
+    def disconnect(self, which: str, *, after: float = 0.0) -> None:
+        """End the connections whose numbers this query gives; they have so many seconds to end by themselves."""
         with self.connect(5.0) as connection, connection.cursor() as cursor:
-            cursor.execute(which)
+            self.wait(lambda: not cursor.execute(which), after)
             for (number,) in cursor.fetchall():
                 with suppress(pymysql.MySQLError):  # it has just ended by itself
                     cursor.execute("KILL %s", (number,))

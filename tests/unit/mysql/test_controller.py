@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -20,7 +21,7 @@ from node.orders import Order, Orders
 from node.peers import Peers
 from node.server import Server, Volume
 from node.settings import ACCOUNTS, Settings
-from node.statements import WRITERS, Statement
+from node.statements import WRITERS, Statement, clone
 
 NINE = GtidSet.parse("aaaaaaaa-0000-0000-0000-000000000001:1-9")
 REPLICA = Facts(
@@ -34,6 +35,8 @@ PRIMARY = Facts("db1", writable=True, locked=False, executed=NINE, has_schema=Tr
 class FakeServer:
     done: list[str] = field(default_factory=list)
     refuses: str = ""
+    full: bool = False
+    dumps: int = 0
     rows: list[tuple[str, str]] = field(default_factory=list)
     """What it answers of the confirmations; nothing when they are not waited for."""
 
@@ -52,12 +55,18 @@ class FakeServer:
                 raise pymysql.err.OperationalError(1205, "Lock wait timeout exceeded")
             self.done.append(sql)
 
-    def disconnect(self, which: str) -> None:
+    def disconnect(self, which: str, *, after: float = 0) -> None:
+        del after
         self.done.append("disconnect " + ("all" if which == WRITERS else "those in a transaction"))
 
     def dump(self, gtids: str, into: Path) -> bool:
+        self.dumps += 1
         into.write_text(gtids)
-        return True
+        return not self.full
+
+    def wait(self, check: Callable[[], bool], seconds: float) -> bool:
+        del seconds
+        return check()
 
     def feed(self, dumped: Path) -> bool:
         self.done.append(f"feed {dumped.read_text()}")
@@ -178,6 +187,52 @@ def test_what_is_discarded_is_logged(make: Callable[..., Node], capsys: pytest.C
     (kept,) = node.orders.discarded.iterdir()
     assert kept.read_text() == str(more)
     assert f"discards 3 transactions, GTID {more}: db1 does not have them; kept in {kept}" in capsys.readouterr().err
+
+
+def test_what_can_not_be_kept_is_not_discarded(make: Callable[..., Node]) -> None:
+    more = GtidSet.parse("bbbbbbbb-0000-0000-0000-000000000002:1-3")
+    node = make(replace(REPLICA, executed=NINE | more), PRIMARY)
+    node.server.full = True
+    assert re.match("waiting: with 3 transactions of its own, which can't be kept .* this needs a person", node.round())
+    assert node.server.done == []
+    assert list(node.orders.discarded.iterdir()) == [], "no half of it either"
+    node.server.full = False
+    node.round()
+    assert "restart on copy, follow db1" in node.server.done
+
+
+def test_what_is_in_no_binary_log_any_more_is_not_said_to_be_kept(
+    make: Callable[..., Node], capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = GtidSet.parse("bbbbbbbb-0000-0000-0000-000000000002:1-3")
+    old = GtidSet.parse("bbbbbbbb-0000-0000-0000-000000000002:1-2")
+    make(replace(REPLICA, executed=NINE | more, purged=old), PRIMARY).round()
+    assert "but for 2 that are in no binary log any more" in capsys.readouterr().err
+
+
+def test_a_clone_that_fails_keeps_what_is_discarded_once(make: Callable[..., Node]) -> None:
+    more = GtidSet.parse("bbbbbbbb-0000-0000-0000-000000000002:1-3")
+    node = make(replace(REPLICA, executed=NINE | more), PRIMARY)
+    for _ in range(3):
+        node.server.refuses = next(sql for sql, _ in clone("db1", "secret", node.controller.volume.clone)[-1:])
+        node.round()
+    assert node.server.dumps == 1
+
+
+def test_one_that_is_filled_anew_may_lack_what_it_had_confirmed_meanwhile(
+    make: Callable[..., Node], tmp_path: Path
+) -> None:
+    more = GtidSet.parse("bbbbbbbb-0000-0000-0000-000000000002:1-3")
+    node = make(replace(REPLICA, executed=NINE | more), PRIMARY, semi_sync=True)
+    node.round()
+    assert (tmp_path / "behind").exists()
+    later = GtidSet.parse("aaaaaaaa-0000-0000-0000-000000000001:10")
+    node.peers.me, node.peers.others = REPLICA, [replace(PRIMARY, executed=NINE | later)]
+    node.round()
+    assert (tmp_path / "behind").exists(), "the primary has one more"
+    node.peers.me = replace(REPLICA, executed=NINE | later)
+    node.round()
+    assert not (tmp_path / "behind").exists()
 
 
 def test_a_silent_mysqld_is_not_ready(make: Callable[..., Node]) -> None:
