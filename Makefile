@@ -1,6 +1,8 @@
 # The front desk: every command has its line here, its logic is in ladder/. `make` alone prints the help.
 .DEFAULT_GOAL := help
 LADDER := @ladder/bootstrap && .venv/bin/python -m ladder
+# A switch is on with 1, and with nothing else.
+on = $(if $(filter 1,$($(1))),$(2),$(if $($(1)),$(error $(1)=$($(1)): it is 1, or left out)))
 TEST := @ladder/bootstrap tests/requirements.txt && .venv/bin/python -m coverage run -m pytest
 
 ##@ Climb
@@ -23,7 +25,7 @@ hosts: ##                the line for your machine's hosts file
 ps: ##                servers, zones, roles, health
 	$(LADDER) ps
 logs: ## [NODE=name]    what the servers say; FOLLOW=1 goes on; REQUEST=id: one request through all of them
-	$(LADDER) logs $(if $(FOLLOW),--follow)
+	$(LADDER) logs $(call on,FOLLOW,--follow)
 lb: ##                the balancer: servers, state, sessions, share of requests
 	$(LADDER) lb
 vip: ##                which of two balancers holds the address that they share
@@ -33,13 +35,13 @@ qps: ##                requests a second of every layer, errors, times; live on 
 alerts: ##                what is wrong now, and what has been told
 	$(LADDER) alerts
 firewall: ##                every rule, its packets; WATCH=1 shows drops as they happen
-	$(LADDER) firewall $(if $(WATCH),--watch)
+	$(LADDER) firewall $(call on,WATCH,--watch)
 wire: ## NODE=name      what passes there, as anybody reads it who sits on the wire
 	$(LADDER) wire
 certificate: ##                for whom, by whom, until when; RENEW=1: a new one, while the site runs
-	$(LADDER) certificate $(if $(RENEW),--renew)
+	$(LADDER) certificate $(call on,RENEW,--renew)
 trust: ##                have this machine trust our authority; UNDO=1 ends it
-	$(LADDER) trust $(if $(UNDO),--undo)
+	$(LADDER) trust $(call on,UNDO,--undo)
 replication: ##                databases: who is what, GTIDs, lag
 	$(LADDER) replication
 
@@ -75,7 +77,7 @@ scale: ## WEB=n APP=n    from stage 3 on: so many web servers, so many applicati
 renew: ##                a new certificate for the site
 	$(LADDER) renew
 promote: ## [NODE=name]    the replica becomes the primary, the old one is fenced first; FORCE=1 may lose writes
-	$(LADDER) promote $(if $(FORCE),--force)
+	$(LADDER) promote $(call on,FORCE,--force)
 reload: ##                firewall/*.nft, haproxy.cfg and nginx.conf, as they are now, into every server
 	$(LADDER) reload
 heal: ## [NODE=name]    undo every fault

@@ -60,7 +60,7 @@ def deploy(settings: Settings, stage: Stage) -> str:
             step(f"Replacing {server}")
             replaced.append(server)
             roll(settings, stage, server)
-    except (UserError, docker.errors.APIError, KeyboardInterrupt) as error:
+    except (UserError, docker.errors.APIError, OSError, KeyboardInterrupt) as error:
         left = take_back(settings, stage, old, replaced)
         done = f"version {new} is taken back, all servers run version {before}"
         if left:
@@ -163,7 +163,7 @@ def take_back(settings: Settings, stage: Stage, old: dict[str, str], replaced: l
             with suppress(UserError):  # a server that can't be drained keeps the new version no longer for that
                 rotation.out(settings, stage, server)
             renew(settings, stage, server)
-        except (UserError, docker.errors.APIError) as error:
+        except (UserError, docker.errors.APIError, OSError) as error:
             left[server] = f"{server}: {error}"
     return left
 

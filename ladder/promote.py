@@ -117,15 +117,15 @@ def hand_over(settings: Settings, chosen: Database, others: list[Database], term
     """From the first fence until the candidate leads."""
     order, after, apart = f"{chosen.name} {term}", "", []
     for node in others:
-        obeys = node.state in OBEY
         try:
             had, said = fence(node, order)
         except UserError as error:
             if not force:
-                raise
+                raise UserError(f"{error}. {go_back(settings, chosen, others, term + 1)}") from error
             had, said = "", f"forced: {error}. Should it accept writes, they are lost when it hears of this promotion"
         yield said
-        if obeys and not had and not force and (risks := [*filter(None, (at_risk(settings, node), forgotten(chosen)))]):
+        # Who did not obey may have been alone after all, and its disk says so now that it is dead.
+        if not had and not force and (risks := [*filter(None, (at_risk(settings, node), forgotten(chosen)))]):
             on = f"{node.name} did not obey, and is down. To go on without it: make promote FORCE=1"
             raise UserError("\n".join([*risks, on]))
         if had and node.state == "cut off":
@@ -229,6 +229,8 @@ def check(settings: Settings, chosen: Database, others: list[Database]) -> None:
         raise UserError(f"{name} is the primary already; see: make replication")
     if not chosen.reached:
         raise UserError(f"no application server reaches {name}: it is cut off; mend that first: make heal NODE={name}")
+    if it.cloning:
+        raise UserError(f"{name} is being filled anew with the data of another; wait for it: make logs NODE={name}")
     if not it.source:
         raise UserError(f"{name} is no replica and waits: make logs NODE={name} says for what")
     if not it.applying:
@@ -320,12 +322,12 @@ def fence(node: Database, order: str) -> tuple[str, str]:
         node.container.reload()
         if node.container.status not in ("exited", "created"):
             node.container.kill(signal="SIGKILL")
+            said += " is killed, and"
             node.container.wait(timeout=10)
             node.container.reload()  # from now on its state is dead, and its disk is asked
-            said += " is killed, and"
         mark(node.container, order)
     except (docker.errors.APIError, OSError) as error:
-        raise UserError(f"{node.name} can't be fenced: {error}; make promote FORCE=1 goes on without") from error
+        raise UserError(f"{said} can't be fenced: {error}; make promote FORCE=1 goes on without") from error
     return "", f"{said} finds on its disk that {order.split()[0]} leads"
 
 

@@ -1,6 +1,6 @@
 """Whoever else is to know, beyond the stack: a second receiver of what is measured, and one of alerts.
 
-The collector forwards all it gets by remote write: to Sumo Logic, Datadog, another Prometheus, whoever speaks it.
+The collector forwards all it gets by remote write: to another Prometheus, Mimir, whoever takes it.
 Alertmanager's messages go to a webhook as well. Their addresses are asked for here: the firewall opens each to its
 sender alone, at one port, and nothing else in the world.
 """

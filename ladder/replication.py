@@ -10,7 +10,8 @@ from ladder.engine import exec_in
 QUERY = """
 SELECT @@super_read_only, @@gtid_executed, (SELECT COALESCE(MAX(term), 0) FROM tier.promotions) AS term,
        (SELECT VARIABLE_VALUE FROM performance_schema.global_status
-         WHERE VARIABLE_NAME = 'Rpl_semi_sync_source_status') AS confirmed;
+         WHERE VARIABLE_NAME = 'Rpl_semi_sync_source_status') AS confirmed,
+       (SELECT COUNT(*) FROM performance_schema.clone_status WHERE STATE = 'In Progress') AS cloning;
 SHOW REPLICA STATUS
 """
 
@@ -36,6 +37,8 @@ class Database:
     """The last promotion that it knows of; 0 when there was none."""
     alone: bool = False
     """The primary of a stage where replicas confirm writes, and none does at the moment."""
+    cloning: bool = False
+    """It is being filled with the data of another, and then leaves what it has."""
 
     @property
     def role(self) -> str:
@@ -72,6 +75,7 @@ def parse(answer: str) -> Database:
         trouble=fields.get("Last_SQL_Error") or fields.get("Last_IO_Error") or "",
         term=int(fields.get("term", 0)),
         alone=fields["@@super_read_only"] == "0" and fields.get("confirmed") == "OFF",
+        cloning=fields.get("cloning", "0") != "0",
     )
 
 

@@ -6,6 +6,7 @@ not servers. Only the monitoring is told, for it shall miss a server that dies.
 """
 
 import re
+from collections.abc import Mapping
 
 import docker
 from docker.models.containers import Container
@@ -51,8 +52,8 @@ def refuse(settings: Settings, stage: Stage, words: str) -> None:
     new = [node for node in stage.scaled(*_counts(settings, counts)).nodes if is_scaled(node) and node not in present]
     first = {tier: present[f"{tier}1"] for tier in servers.TIERS if f"{tier}1" in present}
     needed = sum(int(first[kind(node)].attrs["HostConfig"]["Memory"]) for node in new if kind(node) in first)
-    free = memory_free(next(iter(first.values()), None))
-    if needed and free is not None and needed > free:
+    free = memory_free(present)
+    if needed > free:
         raise UserError(
             f"{', '.join(new)} may use {needed / 2**30:.1f} GiB, and this machine has {free / 2**30:.1f} GiB left; "
             "nothing was changed"
@@ -66,11 +67,17 @@ def refuse(settings: Settings, stage: Stage, words: str) -> None:
         )
 
 
-def memory_free(container: Container | None) -> int | None:
-    """Bytes that the engine's machine has left, as any of its containers sees them."""
-    said = exec_in(container, ["cat", "/proc/meminfo"]) if container and container.status == "running" else None
-    found = re.search(r"MemAvailable:\s+(\d+) kB", said or "")
-    return int(found[1]) * 1024 if found else None
+def memory_free(present: Mapping[str, Container]) -> int:
+    """Bytes that the engine's machine has left, as its containers see them.
+
+    Raises:
+        UserError: none of them says so.
+    """
+    for container in present.values():
+        said = exec_in(container, ["cat", "/proc/meminfo"]) if container.status == "running" else None
+        if found := re.search(r"MemAvailable:\s+(\d+) kB", said or ""):
+            return int(found[1]) * 1024
+    raise UserError("no server runs that could say how much memory is left; nothing was changed. See: make ps")
 
 
 def connections() -> int:
@@ -108,7 +115,7 @@ def scale(settings: Settings, stage: Stage, words: str) -> list[str]:
         step(f"Starting {' '.join(come)}")
         try:
             join(settings, whole, come)
-        except (UserError, docker.errors.APIError, KeyboardInterrupt) as error:
+        except (UserError, docker.errors.APIError, OSError, KeyboardInterrupt) as error:
             servers.counted(before, before.web_servers, before.app_servers)
             new = [node for node in come if node not in was.nodes]
             remove(settings, whole, new)

@@ -5,6 +5,7 @@ from unittest.mock import Mock
 
 import docker
 import pytest
+import requests
 
 from ladder import deploy, images, redundancy, rotation, settings
 from ladder.errors import UserError
@@ -70,9 +71,10 @@ def test_a_version_that_is_well_stays(engine: Servers) -> None:
     [
         (UserError("not within 30 s: app2 is well."), UserError),
         (docker.errors.APIError("the engine is busy"), UserError),
+        (requests.exceptions.ReadTimeout("the engine is silent"), UserError),
         (KeyboardInterrupt(), KeyboardInterrupt),
     ],
-    ids=["not well", "the engine", "interrupted"],
+    ids=["not well", "the engine", "a silent engine", "interrupted"],
 )
 def test_whatever_ends_it_the_old_version_is_everywhere(
     engine: Servers, capsys: pytest.CaptureFixture[str], error: BaseException, raised: type[BaseException]

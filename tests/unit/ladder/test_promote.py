@@ -93,6 +93,7 @@ def test_states(found: Database, state: str) -> None:
         (DB1, DB2, "db1 is the primary already"),
         (replace(DB2, reached=False), DB1, "it is cut off; mend that first: make heal NODE=db2"),
         (replace(DB2, answers=replace(REPLICA, source="")), DB1, "db2 is no replica"),
+        (replace(DB2, answers=replace(REPLICA, cloning=True)), DB1, "db2 is being filled anew"),
         (replace(DB2, answers=replace(REPLICA, applying=False, trouble="1062")), DB1, "db2 is broken: 1062"),
         (replace(DB2, answers=replace(REPLICA, receiving=False)), DB1, "does not receive from db1, which is well"),
         (replace(DB2, answers=replace(REPLICA, seconds_behind=6)), DB1, "db2 is behind db1, 6 s; at most 5 s"),
@@ -180,8 +181,52 @@ def test_nobody_is_promoted_beside_one_that_can_not_be_fenced(monkeypatch: pytes
         raise docker.errors.APIError("the engine is busy")
 
     monkeypatch.setattr(box, "kill", refuse)
-    with pytest.raises(UserError, match=r"db1 can't be fenced: .*busy"):
+    with pytest.raises(UserError, match=r"db1 \(frozen\) can't be fenced: .*busy"):
         promote.fence(node("db1", None, box), "db2 1")
+
+
+def test_one_that_was_killed_and_whose_disk_takes_no_order_is_said_to_be_dead(
+    monkeypatch: pytest.MonkeyPatch, told: list[str]
+) -> None:
+    box = Box("paused")
+
+    def full(path: str, packed: bytes) -> None:
+        raise docker.errors.APIError("no space left on device")
+
+    monkeypatch.setattr(box, "put_archive", full)
+    with pytest.raises(
+        UserError, match=r"db1 \(frozen\) is killed, and can't be fenced: no space.*No node is the primary"
+    ):
+        promoted(monkeypatch, node("db1", None, box), DB2)
+    assert (box.done, told) == (["SIGKILL"], ["db2: withdraw"])
+
+
+def test_an_order_that_could_not_be_enforced_does_not_close_the_primary_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+
+    def tell(found: Database, *words: str) -> str | None:
+        told.append(f"{found.name}: {' '.join(words)}")
+        return None if len(told) == 1 else "a:1-9"
+
+    def refuse(signal: str) -> None:
+        raise docker.errors.APIError("the engine is busy")
+
+    monkeypatch.setattr(promote, "tell", tell)
+    first = node("db1", PRIMARY, Box())
+    monkeypatch.setattr(first.container, "kill", refuse)
+    with pytest.raises(UserError, match=r"can't be fenced: the engine is busy.* db1 is the primary again"):
+        promoted(monkeypatch, first, DB2)
+    assert told == ["db1: order 8 db2 1", "db2: order 8 db1 2", "db1: order 30 db1 2 a:1-9"]
+
+
+def test_a_silent_primary_that_was_alone_by_the_time_it_is_killed_is_a_risk(
+    monkeypatch: pytest.MonkeyPatch, told: list[str]
+) -> None:
+    box = Box()
+    monkeypatch.setattr(box, "wait", lambda timeout: box.files.update(alone="now"))
+    with pytest.raises(UserError, match=r"(?s)db1 was alone since now.*did not obey, and is down"):
+        promoted(monkeypatch, node("db1", None, box), DB2)
+    assert told == []
 
 
 @pytest.fixture
@@ -276,7 +321,7 @@ def test_the_old_primary_is_not_opened_beside_a_candidate_that_can_not_be_fenced
     monkeypatch.setattr(promote, "tell", tell)
     second = node("db2", REPLICA, Box())
     monkeypatch.setattr(second.container, "kill", refuse)
-    with pytest.raises(UserError, match=r"db2 can't be fenced: .*No node is the primary"):
+    with pytest.raises(UserError, match=r"db2 \(well\) can't be fenced: .*No node is the primary"):
         promoted(monkeypatch, DB1, second)
     assert told == ["db1", "db2", "db2"]
 

@@ -1,7 +1,9 @@
 """How many servers there are, and how one goes out of rotation: the pure parts, and the order in which they come."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 import yaml
@@ -65,6 +67,36 @@ def test_the_written_file_says_what_the_one_of_the_checkout_says_for_two_of_each
 
 def test_a_database_takes_the_connections_of_six_usual_application_servers() -> None:
     assert scale.connections() // (2 * (2 * 8 + 1)) == 6
+
+
+class Web:
+    """web1, whose machine has so much memory left, in bytes; None: it does not say."""
+
+    status = "running"
+    attrs: ClassVar = {"HostConfig": {"Memory": 2**28}}
+
+    def __init__(self, free: int | None) -> None:
+        self.free = free
+
+
+@pytest.mark.parametrize(
+    ("free", "words"),
+    [
+        (2**29, r"web3, web4, web5 may use 0.8 GiB, and this machine has 0.5 GiB left; nothing was changed"),
+        (None, r"no server runs that could say how much memory is left; nothing was changed"),
+        (2**30, None),
+    ],
+)
+def test_more_than_the_memory_carries_is_refused(
+    monkeypatch: pytest.MonkeyPatch, free: int | None, words: str | None
+) -> None:
+    present = {"web1": Web(free), "web2": Web(free), "app1": Web(free), "app2": Web(free)}
+    monkeypatch.setattr(scale, "containers", lambda _: present)
+    monkeypatch.setattr(
+        scale, "exec_in", lambda box, _: None if box.free is None else f"MemAvailable:   {box.free // 1024} kB\n"
+    )
+    with pytest.raises(UserError, match=words) if words else nullcontext():
+        scale.refuse(settings.check(settings.read(settings.DEFAULTS), "stage3"), APART, "WEB=5")
 
 
 STATES = """1
