@@ -43,7 +43,7 @@ def test_nobody_notices(drilled: Drilled, measure: Measure, fault: str) -> None:
 
 
 @pytest.mark.stage(2)
-@pytest.mark.parametrize("fault", [LONG("pause web1"), "recreate app1"])
+@pytest.mark.parametrize("fault", [LONG("pause web1"), "recreate app1", "deploy"])
 def test_firewalls_take_nothing_from_it(drilled: Drilled, measure: Measure, fault: str) -> None:
     """A server that comes back, at another address even, is let in by the others' rules as it was before."""
     _, verdict = drilled(fault)

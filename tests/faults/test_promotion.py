@@ -265,6 +265,9 @@ def test_the_last_writes_of_a_primary_are_lost_without_semi_synchronous_replicat
     if not semi_sync:
         stack.sql(old, "SET GLOBAL rpl_semi_sync_source_enabled = OFF")
         traffic.more("write", 4)
+    else:
+        waiting = "SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_source_wait_sessions'"
+        wait_until(lambda: int(stack.sql(old, waiting)[0][1]) > 0, within=10, what="a write waits for the replica")
     stack.node(old).kill(signal="SIGKILL")
     stack.broken = True
     stack.must("heal", NODE=new)
