@@ -78,7 +78,7 @@ renew: ##                a new certificate for the site
 	$(LADDER) renew
 promote: ## [NODE=name]    the replica becomes the primary, the old one is fenced first; FORCE=1 may lose writes
 	$(LADDER) promote $(call on,FORCE,--force)
-reload: ##                firewall/*.nft, haproxy.cfg and nginx.conf, as they are now, into every server
+reload: ##                the firewalls' policies, haproxy.cfg and nginx.conf, as they are now, into every server
 	$(LADDER) reload
 heal: ## [NODE=name]    undo every fault
 	$(LADDER) heal

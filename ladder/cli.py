@@ -254,9 +254,12 @@ def certificate(renew: bool) -> None:
 def trust_(undo: bool) -> None:
     """Have this machine trust our authority, where that is safe; say how elsewhere."""
     settings = load()
-    if settings.tls_certificate:
+    if settings.tls_certificate and not undo:
         raise UserError("the site has your own certificate; whoever issued it is to be trusted, not our authority")
-    certificates.ensure_authority()
+    if not undo:
+        certificates.ensure_authority()
+    elif not certificates.ROOT_CERTIFICATE.exists():
+        raise UserError("there is no authority of ours here (secrets/ca.crt), whose end this could be")
     root = certificates.authority().certificate
     out.print(f"{trust.subject()}\n  {certificates.ROOT_CERTIFICATE}\n  SHA-256 {certificates.fingerprint(root)}")
     out.print("It can vouch for foobar.com and its subdomains, and for nothing else.\n")

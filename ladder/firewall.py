@@ -89,10 +89,15 @@ def table(settings: Settings) -> Table:
 
 # What `nft monitor trace` says of a packet when it meets the rule that drops it.
 TRACED = re.compile(
-    r"inet firewall (?P<hook>input|output|forward) packet: .*?ip6? saddr (?P<source>\S+) ip6? daddr (?P<target>\S+)"
+    r"inet firewall (?P<hook>input|output|forward|visitors) packet: .*?ip6? saddr (?P<source>\S+) ip6? daddr (?P<target>\S+)"
     r"(?:.*?(?P<protocol>tcp|udp) sport (?P<from>\d+) (?:tcp|udp) dport (?P<to>\d+))?"
 )
-HOOKS = {"input": "came in", "output": "was to go out", "forward": "was to be passed on"}
+HOOKS = {
+    "input": "came in",
+    "output": "was to go out",
+    "forward": "was to be passed on",
+    "visitors": "came in too fast, or as none should",
+}
 
 
 def dropped(node: str, line: str) -> str:
@@ -183,8 +188,8 @@ def packed() -> bytes:
     return archive.getvalue()
 
 
-def check(settings: Settings) -> None:
-    """Have nft read the policies of this checkout, all at once, in a container of no consequence.
+def check(settings: Settings, *, policies: bool = True) -> None:
+    """Have nft read the policies of this checkout, all at once, and what the uplink does, in containers of no consequence.
 
     Of the image only its nft is taken; it may be older than the rules.
 
@@ -194,8 +199,10 @@ def check(settings: Settings) -> None:
     prefix = settings.subnet_prefix
     values = {
         "SUBNET_PREFIX": prefix,
+        "FIREWALL": "off",
         "ROLE": "edge",
         "FRONT_DOOR": f"{prefix}.1.11",
+        "SECOND_DOOR": f"{prefix}.1.9",
         "PAIR": "on",
         "EDGE_NEW_CONNECTIONS": str(settings.edge_new_connections),
         "REMOTE_WRITE_RECEIVER": "receiver.invalid:192.0.2.1",
@@ -206,11 +213,24 @@ def check(settings: Settings) -> None:
     }
     command = ["docker", "run", "--rm", "--interactive", "--network=none", "--cap-drop=ALL", "--cap-add=NET_ADMIN"]
     command += [word for name, value in values.items() for word in ("--env", f"{name}={value}")]
-    script = (ROOT / "firewall/firewall-load").read_text()
-    command += ["--entrypoint=sh", f"{settings.project}/edge", "-c", script, "firewall-load", "--check", "-"]
-    done = subprocess.run(command, input=packed(), capture_output=True)
+    command += ["--entrypoint=sh", f"{settings.project}/edge", "-c"]
+    if policies:
+        script = (ROOT / "firewall/firewall-load").read_text()
+        _refuse(
+            subprocess.run([*command, script, "firewall-load", "--check", "-"], input=packed(), capture_output=True)
+        )
+    # All that the edge does but to become it, with the rules of this checkout.
+    script = (ROOT / "firewall/edge-entrypoint").read_text().replace("/etc/nftables/uplink.nft", "-")
+    script = script.partition("\nexec ")[0]
+    _refuse(subprocess.run([*command, script], input=(ROOT / "firewall/uplink.nft").read_bytes(), capture_output=True))
+
+
+def _refuse(done: subprocess.CompletedProcess[bytes]) -> None:
+    """Raise UserError if nft did."""
     if done.returncode:
-        said = done.stderr.decode(errors="replace").replace("./", "firewall/")
+        said = (
+            done.stderr.decode(errors="replace").replace("./", "firewall/").replace("/dev/stdin", "firewall/uplink.nft")
+        )
         lines = [line for line in said.splitlines() if not line.startswith("In file included")]
         raise UserError("the rules in firewall/ are wrong; nothing was changed:\n" + "\n".join(lines))
 

@@ -73,8 +73,8 @@ def build(settings: Settings, stage: Stage, *only: str, app_version: int | None 
             wrong: an image with it would be no server, so that none is built once there is an nft to ask.
     """
     edge = client().images.list(filters={"reference": f"{settings.project}/edge"})
-    if stage.firewalls and edge:
-        firewall.check(settings)
+    if edge:
+        firewall.check(settings, policies=stage.firewalls)
     whole = settings.scratch("build.log")
     # Servers of a kind share an image: building it for one of them will do. Always for the first, whose name is in a
     # label of the image: for another it would be another image, and `up` would replace every server of the kind.
@@ -109,8 +109,8 @@ def build(settings: Settings, stage: Stage, *only: str, app_version: int | None 
             raise UserError(wrong)
         said = explain("docker compose build", whole.read_text())
         raise UserError(f"{said}\nThe whole output is in {whole.relative_to(ROOT)}")
-    if stage.firewalls and not edge:
-        firewall.check(settings)
+    if not edge:
+        firewall.check(settings, policies=stage.firewalls)
 
 
 FILE = re.compile(r"/etc/(?:prometheus|alertmanager)/([\w-]+\.yml)")

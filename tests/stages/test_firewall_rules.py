@@ -31,21 +31,32 @@ def test_a_server_cannot_change_its_own_rules(stack: Stack) -> None:
         assert "not permitted" in done.stderr, node
 
 
-def test_a_crowd_from_one_address_is_held_off_and_the_site_is_there_afterwards(stack: Stack, measure: Measure) -> None:
-    before = met(stack, "visitors", accepts=False)[CROWD]
-    crowded = (stack.settings.address, door.port(stack.settings))
+def crowd(stack: Stack, kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
+    """Bursts of new connections by one visitor; how many."""
+    for _ in range(3):
+        with ExitStack() as visitors:
+            for _ in range(400):
+                one = visitors.enter_context(socket.socket(type=kind))
+                one.setblocking(False)
+                one.connect_ex((stack.settings.address, door.port(stack.settings)))
+                if kind is socket.SOCK_DGRAM:
+                    one.send(b"?")
+    return 3 * 400
+
+
+@pytest.mark.parametrize(
+    ("kind", "rule"), [(socket.SOCK_STREAM, CROWD), (socket.SOCK_DGRAM, f"{CROWD}, by HTTP/3")], ids=["tcp", "udp"]
+)
+def test_a_crowd_from_one_address_is_held_off_and_the_site_is_there_afterwards(
+    stack: Stack, measure: Measure, kind: socket.SocketKind, rule: str
+) -> None:
+    before = met(stack, "visitors", accepts=False)[rule]
     sent = 0
 
-    def held_off() -> bool:
+    def held_off() -> bool:  # to count takes as long as the edge needs to let one more in
         nonlocal sent
-        for _ in range(3):  # bursts; to count takes as long as the edge needs to let one more in
-            with ExitStack() as crowd:
-                for _ in range(400):
-                    one = crowd.enter_context(socket.socket())
-                    one.setblocking(False)
-                    one.connect_ex(crowded)
-                    sent += 1
-        return met(stack, "visitors", accepts=False)[CROWD] > before
+        sent += crowd(stack, kind)
+        return met(stack, "visitors", accepts=False)[rule] > before
 
     wait_until(held_off, within=60, what="the edge drops a connection")
     measure("connections until some were dropped", sent)
@@ -84,6 +95,12 @@ def test_watching_shows_a_drop_as_it_happens_and_leaves_nothing_behind(stack: St
         reader.start()
         try:
             wait_until(seen, within=60, what="the drop is shown")
+
+            def crowd_seen() -> bool:
+                crowd(stack)
+                return any("edge dropped tcp " in line and "which came in too fast" in line for line in shown)
+
+            wait_until(crowd_seen, within=60, what="the edge's are shown as well")
         finally:
             os.killpg(watching.pid, signal.SIGINT)
             reader.join()
@@ -145,3 +162,12 @@ def test_a_broken_rule_is_refused_before_anything_is_changed(stack: Stack) -> No
         (c.node, c.chain, c.reason) for c in before
     ]
     assert set(ZONES) >= {c.node for c in before}
+
+
+def test_a_broken_rule_of_the_uplink_does_not_take_the_uplink_away(stack: Stack) -> None:
+    with file_with(ROOT / "firewall/uplink.nft", 'counter dnat to $front_door comment "visitors"', "dnat too much"):
+        for done in (stack.make("reload"), stack.make("up", STAGE="2")):
+            assert done.returncode != 0
+            assert "the rules in firewall/ are wrong; nothing was changed" in done.stderr
+            assert "firewall/uplink.nft:" in done.stderr
+    assert stack.starts() == stack.since

@@ -54,6 +54,12 @@ def followed(stack: Stack, response: httpx.Response, last: str) -> list[list[str
     return wait_until(told, within=20, what=f"all of {', '.join(layers)} have told of it")
 
 
+def test_a_request_with_a_long_address_is_followed_as_well(stack: Stack, visitor: httpx.Client) -> None:
+    page = visitor.get("/?long=" + 2000 * "x")
+    lb, *_ = page.headers["X-Served-By"].split(", ")
+    assert followed(stack, page, "database")[0][2:4] == ["balancer", lb]
+
+
 @pytest.mark.stage(2, 3)
 def test_a_page_is_followed_through_every_layer(stack: Stack, visitor: httpx.Client) -> None:
     page = visitor.get("/")

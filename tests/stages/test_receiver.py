@@ -35,8 +35,9 @@ import http.server, os, ssl
 class Webhook(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         print(self.path, self.rfile.read(int(self.headers["Content-Length"])).decode(), flush=True)
-        self.send_response(200)
+        self.send_response(404)
         self.end_headers()
+        self.wfile.write(f"no {self.path} here".encode())
 with open("/tmp/pem", "w") as file:
     file.write(os.environ["PEM"])
 server = http.server.ThreadingHTTPServer(("", 8443), Webhook)
