@@ -89,7 +89,8 @@ def table(settings: Settings) -> Table:
 
 # What `nft monitor trace` says of a packet when it meets the rule that drops it.
 TRACED = re.compile(
-    r"inet firewall (?P<hook>input|output|forward|visitors) packet: .*?ip6? saddr (?P<source>\S+) ip6? daddr (?P<target>\S+)"
+    r"inet firewall (?P<hook>input|output|forward|visitors) packet: .*?ip6? saddr (?P<source>\S+) "
+    r"ip6? daddr (?P<target>\S+)"
     r"(?:.*?(?P<protocol>tcp|udp) sport (?P<from>\d+) (?:tcp|udp) dport (?P<to>\d+))?"
 )
 HOOKS = {
@@ -189,7 +190,7 @@ def packed() -> bytes:
 
 
 def check(settings: Settings, *, policies: bool = True) -> None:
-    """Have nft read the policies of this checkout, all at once, and what the uplink does, in containers of no consequence.
+    """Have nft read the policies of this checkout, all at once, and the uplink's rules, where it is of no consequence.
 
     Of the image only its nft is taken; it may be older than the rules.
 
