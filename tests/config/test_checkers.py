@@ -136,6 +136,18 @@ def test_nft_accepts_the_uplinks_rules(built: Stage, values: Settings, second: s
     assert said.count("dnat to 10.80.1.10 ") == 2
 
 
+def test_a_server_that_can_not_load_its_rules_does_not_begin(built: Stage, values: Settings) -> None:
+    """It lacks the right to."""
+    command = ["docker", "run", "--rm", "--network=none", "--user=root", "--cap-drop=ALL", "--cap-add=SETUID"]
+    command += ["--cap-add=SETGID", "--cap-add=SETPCAP", "--env=SUBNET_PREFIX=10.80", "--entrypoint=server-entrypoint"]
+    image = f"{values.project}/web"
+    for firewall, begins in (("off", True), ("on", False)):
+        done = subprocess.run(
+            [*command, f"--env=FIREWALL={firewall}", image, "echo", "begun"], capture_output=True, text=True
+        )
+        assert (done.stdout == "begun\n", done.returncode == 0) == (begins, begins), done.stderr
+
+
 def test_dockerfiles_are_clean() -> None:
     run(BIN / "hadolint", "--failure-threshold=info", *tracked("*Dockerfile"))
 
