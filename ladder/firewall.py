@@ -203,7 +203,8 @@ def check(settings: Settings, *, policies: bool = True) -> None:
         "FIREWALL": "off",
         "ROLE": "edge",
         "FRONT_DOOR": f"{prefix}.1.11",
-        "SECOND_DOOR": f"{prefix}.1.9",
+        # Only then, for not every kernel has what two doors take.
+        "SECOND_DOOR": f"{prefix}.1.9" if settings.lb_cluster == "active-active" else "",
         "PAIR": "on",
         "EDGE_NEW_CONNECTIONS": str(settings.edge_new_connections),
         "REMOTE_WRITE_RECEIVER": "receiver.invalid:192.0.2.1",

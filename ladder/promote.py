@@ -388,8 +388,11 @@ def go_back(settings: Settings, chosen: Database, others: list[Database], term: 
     nobody = "No node is the primary; promote again, or bring the old one back and promote that"
     led = [node for node in others if node.state == "well" and node.answers and node.answers.writable]
     if not led:
-        tell(chosen, "withdraw")
-        return nobody
+        for node in (chosen, *others):  # one that could not be fenced may have heard of its order
+            if node.answers:
+                tell(node, "withdraw")
+        alive = any(node.state not in ("dead", "gone") for node in others)
+        return "Nobody was promoted; who leads now, says: make replication" if alive else nobody
     order = f"{led[0].name} {term}"
     try:
         had, said = fence(chosen, order)

@@ -8,6 +8,7 @@ be proven. What the node is now stands in STATE for the health check and for peo
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -28,7 +29,8 @@ STATE = Path("/run/mysqld/state")
 ROUND_SECONDS = 1.0
 UNDECIDED_SECONDS = 0.3
 ORDERED_SECONDS = 0.05  # the site's writers wait for it
-OWN_END_SECONDS = 0.2  # a transaction takes milliseconds
+OWN_END_SECONDS = 0.35  # a transaction takes milliseconds; the list of them is made anew after 0.1 s
+KEEP_AGAIN_SECONDS = 60.0
 CONTEST_ROUNDS = 3  # a rival that decided on older news has shown itself by then
 CLONE_SECONDS = 3600.0
 
@@ -47,6 +49,7 @@ class Controller:
     _said: str = ""
     _contested: int = 0
     _kept: tuple[GtidSet, Path] | None = None  # what is thrown away next, and where it is kept
+    _unkept: tuple[GtidSet, float] | None = None  # what could not be kept, and when it is tried again
     _owed: GtidSet | None = None  # what the source had when this node, since its start, first was connected to it
 
     def run(self) -> None:
@@ -272,11 +275,15 @@ class Controller:
         """Write what only this node has into a file, once; nothing is thrown away that can't be kept."""
         what = decision.discards
         if self._kept is None or self._kept[0] != what:
+            if self._unkept and self._unkept[0] == what and time.monotonic() < self._unkept[1]:
+                return False
             file = self.orders.keep_discarded()
             if not self.server.dump(str(what), file):
                 file.unlink(missing_ok=True)
+                self._unkept = what, time.monotonic() + KEEP_AGAIN_SECONDS
                 own = f"with {len(what)} transactions of its own, which can't be kept in {file.parent} (a full disk?)"
-                return self._say("waiting", f"{own}: {decision.why}; this needs a person")
+                mend = f"this needs a person: free some disk, or give them up: make wipe NODE={self.settings.name}"
+                return self._say("waiting", f"{own}: {decision.why}; {mend}")
             self._kept = what, file
         gone = len(what) - len(what - me.purged)
         where = f"kept in {self._kept[1]}" + (f", but for {gone} that are in no binary log any more" if gone else "")

@@ -138,14 +138,15 @@ def test_nft_accepts_the_uplinks_rules(built: Stage, values: Settings, second: s
 
 def test_a_server_that_can_not_load_its_rules_does_not_begin(built: Stage, values: Settings) -> None:
     """It lacks the right to."""
-    command = ["docker", "run", "--rm", "--network=none", "--user=root", "--cap-drop=ALL", "--cap-add=SETUID"]
-    command += ["--cap-add=SETGID", "--cap-add=SETPCAP", "--env=SUBNET_PREFIX=10.80", "--entrypoint=server-entrypoint"]
-    image = f"{values.project}/web"
-    for firewall, begins in (("off", True), ("on", False)):
-        done = subprocess.run(
-            [*command, f"--env=FIREWALL={firewall}", image, "echo", "begun"], capture_output=True, text=True
-        )
+    may = ["--cap-drop=ALL", "--cap-add=SETUID", "--cap-add=SETGID", "--cap-add=SETPCAP"]
+    command = ["docker", "run", "--rm", "--network=none", "--user=root", *may, "--entrypoint=server-entrypoint"]
+    command += ["--env=FIREWALL=on", "--env=SUBNET_PREFIX=10.80", "--env=FRONT_DOOR=10.80.1.11", "--env=ROLE=web"]
+    command += ["--env=EDGE_NEW_CONNECTIONS=200", "--env=OWN=10.80.2.11"]
+    for more, begins in (["--cap-add=NET_ADMIN"], True), ([], False):
+        words = [*command, *more, f"{values.project}/web", "echo", "begun"]
+        done = subprocess.run(words, capture_output=True, text=True)
         assert (done.stdout == "begun\n", done.returncode == 0) == (begins, begins), done.stderr
+        assert begins or "not permitted" in done.stderr
 
 
 def test_dockerfiles_are_clean() -> None:

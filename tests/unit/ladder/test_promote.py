@@ -219,6 +219,26 @@ def test_an_order_that_could_not_be_enforced_does_not_close_the_primary_later(mo
     assert told == ["db1: order 8 db2 1", "db2: order 8 db1 2", "db1: order 30 db1 2 a:1-9"]
 
 
+def test_one_that_is_cut_off_and_can_not_be_fenced_leads_on_without_an_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[str] = []
+
+    def tell(found: Database, *words: str) -> str | None:
+        told.append(f"{found.name}: {' '.join(words)}")
+        return None
+
+    def refuse(signal: str) -> None:
+        raise docker.errors.APIError("the engine is busy")
+
+    monkeypatch.setattr(promote, "tell", tell)
+    first = node("db1", PRIMARY, Box(), reached=False)
+    monkeypatch.setattr(first.container, "kill", refuse)
+    with pytest.raises(UserError, match=r"the engine is busy.* Nobody was promoted; who leads now"):
+        promoted(monkeypatch, first, DB2)
+    assert told == ["db1: order 8 db2 1", "db2: withdraw", "db1: withdraw"]
+
+
 def test_a_silent_primary_that_was_alone_by_the_time_it_is_killed_is_a_risk(
     monkeypatch: pytest.MonkeyPatch, told: list[str]
 ) -> None:
@@ -396,7 +416,7 @@ def test_a_candidate_that_does_not_say_what_it_has_does_not_lead(
 ) -> None:
     monkeypatch.setattr(promote, "ARRIVES_WITHIN", 0)
     monkeypatch.setattr(promote, "exec_in", lambda *_, **__: None)
-    with pytest.raises(UserError, match=r"db2 does not say what it has got from db1\. .*No node is the primary"):
+    with pytest.raises(UserError, match=r"db2 does not say what it has got from db1\. Nobody was promoted"):
         promoted(monkeypatch, replace(DB1, reached=False), DB2)
     assert told == ["db1: order 8 db2 1", "db2: withdraw"]
 

@@ -14,7 +14,9 @@ URL = "https://hooks.example.com/services/T0/se.cret|*?x=[1]"
     ("url", "said", "shown"),
     [
         (URL, f"Post {URL}: refused", "Post the webhook: refused"),
-        (URL, f"404: Cannot POST {URL.removeprefix('https://hooks.example.com')}", "404: Cannot POST /…"),
+        (URL, f"404: Cannot POST {URL.removeprefix('https://hooks.example.com')}", "404: Cannot POST …"),
+        (URL, "404: Cannot POST /services/T0/se.cret|*", "404: Cannot POST …"),
+        ("https://h.example.com/a?token=secret", "/a/b: no such token=secret", "/a/b: no such …"),
         (URL, "level=info file=/etc/services", "level=info file=/etc/services"),
         ("https://example.com/", "https://example.com/ has a/b", "the webhook has a/b"),
         ("https://example.com", "https://example.com has a/b", "the webhook has a/b"),
