@@ -418,7 +418,7 @@ def test_a_candidate_that_does_not_say_what_it_has_does_not_lead(
     monkeypatch.setattr(promote, "exec_in", lambda *_, **__: None)
     with pytest.raises(UserError, match=r"db2 does not say what it has got from db1\. Nobody was promoted"):
         promoted(monkeypatch, replace(DB1, reached=False), DB2)
-    assert told == ["db1: order 8 db2 1", "db2: withdraw"]
+    assert told == ["db1: order 8 db2 1", "db2: withdraw", "db1: withdraw"]
 
 
 def test_it_is_of_stage_3(monkeypatch: pytest.MonkeyPatch) -> None:
