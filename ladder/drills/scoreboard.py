@@ -80,8 +80,8 @@ What visitors felt: a row for each [fault](faults/), a column for each rung. A d
 
 {runs(results)} Made by `make scoreboard`:
 
-| Stage | Runs | Date | Commit | Machine |
-|---|---|---|---|---|
+| Stage | Runs | of each | Date | Commit | Machine |
+|---|---|---|---|---|---|
 {chr(10).join(made(results))}
 """
 
@@ -123,14 +123,14 @@ def kind(faults: str) -> str:
 def grid(results: Sequence[Result], faults: Sequence[str]) -> str:
     """The table itself: these faults down, and across every stage that has results."""
     stages = sorted({each.stage for each in results})
-    most = most_runs(results)
+    most = {stage: most_runs([each for each in results if each.stage == stage]) for stage in stages}
     lines = [
         "| Fault | " + " | ".join(f"{stage} {stage_of(str(stage)).title}" for stage in stages) + " |",
         "|---|" + "---|" * len(stages),
     ]
     for fault in faults:
         cells = (
-            cell([r for r in results if (r.stage, r.faults) == (stage, fault)], most)
+            cell([r for r in results if (r.stage, r.faults) == (stage, fault)], most[stage])
             if fault in PROMISES.get(stage, {})
             else "–"
             for stage in stages
@@ -158,7 +158,7 @@ def made(results: Sequence[Result]) -> Iterator[str]:
         first, last = min(each.date for each in those), max(each.date for each in those)
         dates = first if first == last else f"{first} to {last}"
         machines = "; ".join(dict.fromkeys(each.machine for each in those))
-        yield f"| {stage} | {len(those)} | {dates} | {those[-1].commit} | {machines} |"
+        yield f"| {stage} | {len(those)} | {most_runs(those)} | {dates} | {those[-1].commit} | {machines} |"
 
 
 def most_runs(results: Sequence[Result]) -> int:

@@ -121,11 +121,13 @@ def test_what_was_not_run_is_told_from_what_makes_no_sense() -> None:
 def test_it_says_how_when_and_where_it_was_made() -> None:
     text = scoreboard(result(), result())
     assert "Runs: 2, up to 2 of each drill; figures are the median and, if a tenth above, the worst." in text
-    assert "| 1 | 2 | 2026-11-21 | abc1234 | 2 cores |" in text
+    assert "| 1 | 2 | 2 | 2026-11-21 | abc1234 | 2 cores |" in text
     later = dataclasses.replace(result(), date="2026-11-22", commit="abc1235")
-    assert "| 1 | 2 | 2026-11-21 to 2026-11-22 | abc1235 | 2 cores |" in scoreboard(result(), later)
+    assert "| 1 | 2 | 2 | 2026-11-21 to 2026-11-22 | abc1235 | 2 cores |" in scoreboard(result(), later)
     assert "(measuring.md)" in text
     assert "Runs: 1, one of each drill." in scoreboard(result())
+    rungs = scoreboard(result(), result(), result(stage=0, faults="kill web1"))
+    assert "<br>runs: " not in rungs, "a rung is not behind another that was run again"
 
 
 def test_the_excerpt_tells_the_story_in_its_own_order() -> None:
