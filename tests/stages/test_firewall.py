@@ -262,8 +262,8 @@ def test_a_visitor_reaches_the_site_and_the_name_server_and_nothing_else(stack: 
     # Of two balancers neither is reached at its own address.
     (lb,) = shared(stack) or [f"{prefix}.1.11"]
     names = f"{prefix}.1.53"
-    # At an address that two share, HAProxy answers a version that it doesn't know by its own address, which nobody asked; who
-    # comes by HTTP/3 is in test_https.py.
+    # At an address that two share, HAProxy answers a version that it doesn't know by its own address, which nobody
+    # asked; who comes by HTTP/3 is in test_https.py.
     web = {("tcp", 80), ("tcp", 443)} | ({("udp", 443)} if not shared(stack) else set())
     asking = {("tcp", 53), ("udp", 53)}
     assert answered == {
