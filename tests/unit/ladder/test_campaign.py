@@ -172,7 +172,7 @@ def test_one_stage_alone_is_drilled_and_the_others_are_shown_as_they_were(checko
     assert pretended.done == ["0 kill web1", "1 kill web1", "1 deploy"]
     rows = [line.split(" | ") for line in (checkout / "docs/scoreboard.md").read_text().splitlines() if "small" in line]
     assert [(row[0], row[1]) for row in rows] == [("| 0", "1"), ("| 1", "2")]
-    assert rows[0][3] != rows[1][3], "each says of which commit it is"
+    assert rows[0][4] != rows[1][4], "each says of which commit it is"
 
 
 def test_a_broken_promise_ends_it_with_its_record_when_all_is_written(checkout: Path, pretended: Campaign) -> None:
