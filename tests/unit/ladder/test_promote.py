@@ -64,6 +64,13 @@ class Box:
             self.done.append(f"{path}/{entry.name}: {file.read().decode()}")
 
 
+class Stubborn(Box):
+    """One that the engine does not kill."""
+
+    def kill(self, signal: str) -> None:
+        raise docker.errors.APIError("the engine is busy")
+
+
 def node(name: str, answers: Answer | None, box: Box | None, *, reached: bool = True) -> Database:
     return Database(name, cast("Container | None", box), answers, reached)
 
@@ -174,13 +181,9 @@ def test_each_state_has_its_fence(
     assert words in said
 
 
-def test_nobody_is_promoted_beside_one_that_can_not_be_fenced(monkeypatch: pytest.MonkeyPatch) -> None:
-    box = Box("paused")
+def test_nobody_is_promoted_beside_one_that_can_not_be_fenced() -> None:
+    box = Stubborn("paused")
 
-    def refuse(signal: str) -> None:
-        raise docker.errors.APIError("the engine is busy")
-
-    monkeypatch.setattr(box, "kill", refuse)
     with pytest.raises(UserError, match=r"db1 \(frozen\) can't be fenced: .*busy"):
         promote.fence(node("db1", None, box), "db2 1")
 
@@ -208,12 +211,8 @@ def test_an_order_that_could_not_be_enforced_does_not_close_the_primary_later(mo
         told.append(f"{found.name}: {' '.join(words)}")
         return None if len(told) == 1 else "a:1-9"
 
-    def refuse(signal: str) -> None:
-        raise docker.errors.APIError("the engine is busy")
-
     monkeypatch.setattr(promote, "tell", tell)
-    first = node("db1", PRIMARY, Box())
-    monkeypatch.setattr(first.container, "kill", refuse)
+    first = node("db1", PRIMARY, Stubborn())
     with pytest.raises(UserError, match=r"can't be fenced: the engine is busy.* db1 is the primary again"):
         promoted(monkeypatch, first, DB2)
     assert told == ["db1: order 8 db2 1", "db2: order 8 db1 2", "db1: order 30 db1 2 a:1-9"]
@@ -228,12 +227,8 @@ def test_one_that_is_cut_off_and_can_not_be_fenced_leads_on_without_an_order(
         told.append(f"{found.name}: {' '.join(words)}")
         return None
 
-    def refuse(signal: str) -> None:
-        raise docker.errors.APIError("the engine is busy")
-
     monkeypatch.setattr(promote, "tell", tell)
-    first = node("db1", PRIMARY, Box(), reached=False)
-    monkeypatch.setattr(first.container, "kill", refuse)
+    first = node("db1", PRIMARY, Stubborn(), reached=False)
     with pytest.raises(UserError, match=r"the engine is busy.* Nobody was promoted; who leads now"):
         promoted(monkeypatch, first, DB2)
     assert told == ["db1: order 8 db2 1", "db2: withdraw", "db1: withdraw"]
@@ -335,12 +330,8 @@ def test_the_old_primary_is_not_opened_beside_a_candidate_that_can_not_be_fenced
         told.append(found.name)
         return None if found.name == "db2" else "a:1-9"
 
-    def refuse(signal: str) -> None:
-        raise docker.errors.APIError("the engine is busy")
-
     monkeypatch.setattr(promote, "tell", tell)
-    second = node("db2", REPLICA, Box())
-    monkeypatch.setattr(second.container, "kill", refuse)
+    second = node("db2", REPLICA, Stubborn())
     with pytest.raises(UserError, match=r"db2 \(well\) can't be fenced: .*No node is the primary"):
         promoted(monkeypatch, DB1, second)
     assert told == ["db1", "db2", "db2"]
