@@ -76,6 +76,18 @@ def test_the_pager_hears_often_enough_of_a_healthy_collector(rendered: dict[int,
     assert repeat + turn + pager.SILENCE < 60
 
 
+def test_nginx_is_full_where_its_configuration_says_so() -> None:
+    """And not before a balancer is, of whose visitors each takes two connections."""
+    (connections,) = re.findall(r"worker_connections (\d+);", (ROOT / "nginx/nginx.conf").read_text())
+    (full,) = [rule["expr"] for rule in RULES if rule.get("labels") == {"layer": "web"} and "nginx" in rule["expr"]]
+    assert full.endswith(f" / {connections}")
+    visitors = re.search(
+        r"^frontend visitors\n(?: +#.*\n)* +maxconn (\d+)$", (ROOT / "haproxy/haproxy.cfg").read_text(), re.M
+    )
+    assert visitors
+    assert int(connections) > 2 * int(visitors[1])
+
+
 def test_rules_build_only_on_rules_that_are_there() -> None:
     names = {rule["record"] for rule in RULES}
     for rule in RULES:
