@@ -192,7 +192,8 @@ def packed() -> bytes:
 def check(settings: Settings, *, policies: bool = True) -> None:
     """Have nft read the policies of this checkout, all at once, and the uplink's rules, where it is of no consequence.
 
-    Of the image only its nft is taken; it may be older than the rules.
+    Of the image only its nft is taken; it may be older than the rules. Without `policies`, the uplink's alone: a stage
+    without firewalls has one too.
 
     Raises:
         UserError: a rule is wrong; nothing was changed.
